@@ -1,0 +1,320 @@
+//! What went wrong, where, and what can be done about it.
+
+use crate::range::PageRange;
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::Range;
+
+/// The result of folio's functions.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// What kind of thing went wrong: what a program decides by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Nothing is mapped at the address, or the address is outside what a process may use.
+    Unmapped,
+    /// An argument made no sense: a length of zero, say. The text says which.
+    InvalidInput,
+    /// The system knows what was asked for and refuses to tell or do it.
+    NotPermitted,
+    /// No process has this identifier (or none that we may know of).
+    NoSuchProcess,
+    /// The process existed when it was opened and has ended since, or has given up its memory.
+    ProcessEnded,
+    /// This system, or this version of it, cannot do it.
+    Unsupported,
+    /// The system's answer could not be understood; the error carries it. Please report it.
+    UnexpectedAnswer,
+    /// A limit was reached: open files, memory, mappings.
+    Exhausted,
+    /// Any other failure of the system; see [`Error::raw_os_error`].
+    System,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unmapped => "nothing is mapped there",
+            Self::InvalidInput => "invalid argument",
+            Self::NotPermitted => "not permitted",
+            Self::NoSuchProcess => "no such process",
+            Self::ProcessEnded => "the process has ended",
+            Self::Unsupported => "not supported on this system",
+            Self::UnexpectedAnswer => "the system's answer could not be understood",
+            Self::Exhausted => "a limit of the system was reached",
+            Self::System => "the system refused",
+        })
+    }
+}
+
+/// What was being done when an [`Error`] occurred.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Looking up the region of an address: [`query`](crate::query()).
+    Query,
+    /// Listing regions: [`query_range`](crate::query_range), [`Process::mappings`](crate::Process::mappings), a
+    /// [`Snapshot`](crate::Snapshot).
+    List,
+    /// Finding out what stands behind a region: [`Process::backing`](crate::Process::backing).
+    Backing,
+    /// Measuring what a region uses: [`Process::usage`](crate::Process::usage).
+    Usage,
+    /// Opening a process: [`Process::open`](crate::Process::open).
+    OpenProcess,
+    /// Reading the limits of this process and machine: [`Limits::current`](crate::Limits::current).
+    Limits,
+    /// Arithmetic on page boundaries: [`page::checked_ceil`](crate::page::checked_ceil), page sizes.
+    Page,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Query => "query",
+            Self::List => "list the regions",
+            Self::Backing => "find the backing",
+            Self::Usage => "measure the usage",
+            Self::OpenProcess => "open the process",
+            Self::Limits => "read the limits",
+            Self::Page => "compute a page boundary",
+        })
+    }
+}
+
+/// An error of any of folio's functions: what was tried, on what range, why it failed and, where there is one, the
+/// remedy.
+///
+/// The type is opaque, so that it can say more in later versions; decide by [`kind`](Self::kind).
+///
+/// # Examples
+///
+/// ```
+/// use folio::{ErrorKind, Operation};
+///
+/// let error = folio::query(core::ptr::null::<u8>()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Unmapped);
+/// assert_eq!(error.operation(), Operation::Query);
+/// assert_eq!(error.range(), Some(0..folio::page::size()));
+/// println!("{error}"); // cannot query 0x0..0x1000: nothing is mapped there
+/// ```
+#[derive(Debug)]
+pub struct Error {
+    operation: Operation,
+    range: Option<PageRange>,
+    pid: Option<u32>,
+    failure: Failure,
+    #[cfg(feature = "std")]
+    source: Option<std::io::Error>,
+}
+
+impl Error {
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.failure.kind
+    }
+
+    /// What was being done.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The addresses, in whole pages, on which it was tried; `None` when it did not concern a range. The end of a range
+    /// that reaches the top of the address space saturates at `usize::MAX`.
+    pub fn range(&self) -> Option<Range<usize>> {
+        self.range.map(PageRange::to_range)
+    }
+
+    /// The process concerned, when it was not simply the calling one.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// The system's own code (`errno` on Unix, `GetLastError` on Windows); `None` when the failure was not a system call's.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.failure.code
+    }
+
+    /// What the caller can do about it, where there is something to do. The text is for people and may change.
+    pub fn remedy(&self) -> Option<&str> {
+        self.failure.remedy
+    }
+
+    /// For [`ErrorKind::UnexpectedAnswer`]: the bytes that the system gave and that could not be understood.
+    pub fn evidence(&self) -> Option<&[u8]> {
+        self.failure.evidence.as_deref()
+    }
+
+    /// The system's failure as an [`io::Error`](std::io::Error), or `None` when it was not a system call's.
+    #[cfg(feature = "std")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
+    pub fn as_io_error(&self) -> Option<std::io::Error> {
+        self.failure.code.map(std::io::Error::from_raw_os_error)
+    }
+
+    /// This error as an [`io::Error`](std::io::Error) whose inner error is `self`.
+    #[cfg(feature = "std")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
+    pub fn into_io_error(self) -> std::io::Error {
+        self.into()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.operation)?;
+        if let Some(range) = self.range() {
+            write!(f, " {:#x}..{:#x}", range.start, range.end)?;
+        }
+        if let Some(pid) = self.pid {
+            write!(f, " (process {pid})")?;
+        }
+        write!(f, ": {}", self.failure.kind)?;
+        if let Some(detail) = self.failure.detail {
+            write!(f, ": {detail}")?;
+        }
+        #[cfg(feature = "std")]
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        #[cfg(not(feature = "std"))]
+        if let Some(code) = self.failure.code {
+            write!(f, " (os error {code})")?;
+        }
+        if let Some(evidence) = &self.failure.evidence {
+            write!(f, ": `{}`", evidence.escape_ascii())?;
+        }
+        if let Some(remedy) = self.failure.remedy {
+            write!(f, "; {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Error {
+    #[cfg(feature = "std")]
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.source {
+            Some(source) => Some(source),
+            None => None,
+        }
+    }
+}
+
+/// The kind of the result is chosen by [`Error::kind`]; the error itself is kept inside.
+#[cfg(feature = "std")]
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind() {
+            ErrorKind::Unmapped | ErrorKind::NoSuchProcess | ErrorKind::ProcessEnded => Io::NotFound,
+            ErrorKind::InvalidInput => Io::InvalidInput,
+            ErrorKind::NotPermitted => Io::PermissionDenied,
+            ErrorKind::Unsupported => Io::Unsupported,
+            ErrorKind::UnexpectedAnswer => Io::InvalidData,
+            ErrorKind::Exhausted => Io::OutOfMemory,
+            ErrorKind::System => error.as_io_error().map_or(Io::Other, |inner| inner.kind()),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A failure as the lower floors know it: without what was being done, which the caller adds by [`Failure::during`].
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: ErrorKind,
+    code: Option<i32>,
+    detail: Option<&'static str>,
+    remedy: Option<&'static str>,
+    evidence: Option<Box<[u8]>>,
+}
+
+#[allow(dead_code, reason = "the backend of an unsupported system uses few of these")]
+impl Failure {
+    /// A failure of this kind, without a code.
+    pub(crate) const fn new(kind: ErrorKind) -> Self {
+        Self { kind, code: None, detail: None, remedy: None, evidence: None }
+    }
+
+    /// A failed system call.
+    pub(crate) const fn system(kind: ErrorKind, code: i32) -> Self {
+        Self { kind, code: Some(code), detail: None, remedy: None, evidence: None }
+    }
+
+    /// An argument that makes no sense, and why.
+    pub(crate) const fn invalid(detail: &'static str) -> Self {
+        Self { kind: ErrorKind::InvalidInput, code: None, detail: Some(detail), remedy: None, evidence: None }
+    }
+
+    /// An answer of the system that could not be understood. Allocates for the evidence.
+    pub(crate) fn unexpected(evidence: &[u8]) -> Self {
+        Self { evidence: Some(evidence.into()), ..Self::new(ErrorKind::UnexpectedAnswer) }
+    }
+
+    /// Adds what makes the failure understandable.
+    pub(crate) const fn detail(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// Adds what the caller can do.
+    pub(crate) const fn remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+
+    /// The kind, for floors that decide by it.
+    pub(crate) const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Completes the failure into an error.
+    #[cold]
+    pub(crate) fn during(self, operation: Operation, range: Option<PageRange>, pid: Option<u32>) -> Error {
+        Error {
+            operation,
+            range,
+            pid,
+            #[cfg(feature = "std")]
+            source: self.code.map(std::io::Error::from_raw_os_error),
+            failure: self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_text_names_operation_range_process_cause_and_remedy() {
+        let error = Failure::system(ErrorKind::NotPermitted, 13).remedy("ask root").during(
+            Operation::Query,
+            Some(PageRange::containing(0)),
+            Some(7),
+        );
+        let text = error.to_string();
+        assert!(text.starts_with("cannot query 0x0..0x"), "{text}");
+        for part in [" (process 7): not permitted: ", "(os error 13)", "; ask root"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(error.raw_os_error(), Some(13));
+        assert_eq!(error.pid(), Some(7));
+        assert!(core::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn evidence_is_carried_and_shown_without_raw_bytes() {
+        let error = Failure::unexpected(b"bad\xff\nline").during(Operation::List, None, None);
+        assert_eq!(error.evidence(), Some(&b"bad\xff\nline"[..]));
+        assert!(error.to_string().contains(r"`bad\xff\nline`"), "{error}");
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_error_is_small_enough_to_return_by_value() {
+        assert!(size_of::<Error>() <= 128, "{}", size_of::<Error>());
+    }
+}

@@ -1,0 +1,73 @@
+//! Failure injection: compiled for tests only, where it lets the n-th system call of a thread fail.
+//!
+//! Each backend passes every system call that can fail through [`point`]. Interposing libc would not do: the calls are raw.
+
+/// A system call that can fail is about to be made. In tests: gives the code to fail with instead, if one was ordered.
+#[cfg(not(test))]
+#[inline(always)]
+#[allow(dead_code, reason = "a backend that makes no calls has no use for it")]
+pub(crate) const fn point(_call: &'static str) -> Option<i32> {
+    None
+}
+
+#[cfg(test)]
+pub(crate) use active::*;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "a backend that makes no calls has no use for it")]
+mod active {
+    use core::cell::{Cell, RefCell};
+    use std::thread_local;
+    use std::vec::Vec;
+
+    thread_local! {
+        static ORDER: Cell<Option<Order>> = const { Cell::new(None) };
+        static CALLS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+        static RECORDING: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[derive(Clone, Copy)]
+    struct Order {
+        /// Only calls of this name count; all if `None`.
+        call: Option<&'static str>,
+        skip: usize,
+        code: i32,
+    }
+
+    pub(crate) fn point(call: &'static str) -> Option<i32> {
+        if RECORDING.get() {
+            CALLS.with_borrow_mut(|calls| calls.push(call));
+        }
+        let mut order = ORDER.get()?;
+        if order.call.is_some_and(|name| name != call) {
+            return None;
+        }
+        if order.skip > 0 {
+            order.skip -= 1;
+            ORDER.set(Some(order));
+            return None;
+        }
+        ORDER.set(None);
+        Some(order.code)
+    }
+
+    /// Runs `body` with the `n`-th call (from 0) of this thread failing, once, with `code`. Says whether it came so far.
+    pub(crate) fn fail_nth<T>(
+        call: Option<&'static str>,
+        n: usize,
+        code: i32,
+        body: impl FnOnce() -> T,
+    ) -> (T, bool) {
+        ORDER.set(Some(Order { call, skip: n, code }));
+        let result = body();
+        (result, ORDER.take().is_none())
+    }
+
+    /// Runs `body` and gives the names of the system calls it made on this thread.
+    pub(crate) fn calls_of<T>(body: impl FnOnce() -> T) -> (T, Vec<&'static str>) {
+        RECORDING.set(true);
+        let result = body();
+        RECORDING.set(false);
+        (result, CALLS.take())
+    }
+}

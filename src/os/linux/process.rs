@@ -1,0 +1,151 @@
+//! A process, held on to by the descriptor of its folder in `/proc`.
+
+use super::sys;
+use crate::error::{ErrorKind, Failure};
+use alloc::ffi::CString;
+use alloc::format;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+/// This process, or another.
+pub(crate) struct Target(Option<Other>);
+
+/// Another process: `/proc/PID` as it was when the handle was made. The kernel binds that folder to the process, not to
+/// the number: once the process has ended, everything in it answers `ESRCH`, whoever has the number then.
+pub(super) struct Other {
+    pid: u32,
+    folder: OwnedFd,
+    maps: OwnedFd,
+}
+
+impl Target {
+    /// Whichever process asks.
+    pub(crate) const CURRENT: Self = Self(None);
+
+    pub(crate) fn open(pid: u32) -> Result<Self, Failure> {
+        if pid == 0 {
+            return Err(Failure::new(ErrorKind::NoSuchProcess)
+                .detail("0 is no process that has memory; Process::current is this one"));
+        }
+        let path =
+            CString::new(format!("/proc/{pid}")).map_err(|_| Failure::new(ErrorKind::NoSuchProcess))?;
+        let folder = sys::open(&path).map_err(|errno| match errno {
+            Errno::NOENT if sys::open(c"/proc/self").is_ok() => {
+                Failure::system(ErrorKind::NoSuchProcess, errno.raw_os_error())
+            }
+            other => sys::failure(other),
+        })?;
+        let maps = open_in(folder.as_fd(), c"maps")?;
+        let other = Other { pid, folder, maps };
+        if other.state() == State::Ended {
+            return Err(Failure::new(ErrorKind::ProcessEnded));
+        }
+        Ok(Self(Some(other)))
+    }
+
+    /// The identifier; `None` for [`CURRENT`](Self::CURRENT).
+    pub(crate) fn pid(&self) -> Option<u32> {
+        Some(self.0.as_ref()?.pid)
+    }
+
+    pub(super) fn other(&self) -> Option<&Other> {
+        self.0.as_ref()
+    }
+
+    pub(super) fn folder(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_ref()?.folder.as_fd())
+    }
+}
+
+/// Why a process has no mappings, if it has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// It is a thread of the kernel: it lives, and has no memory of its own.
+    Kernel,
+    /// It has ended, or is about to and has given up its memory.
+    Ended,
+    /// Neither: it should have mappings.
+    Alive,
+}
+
+impl Other {
+    /// The `maps` opened with the handle: describes the program that the process was running then.
+    pub(super) fn maps(&self) -> BorrowedFd<'_> {
+        self.maps.as_fd()
+    }
+
+    /// A file of the process, opened anew.
+    pub(super) fn open(&self, name: &core::ffi::CStr) -> Result<OwnedFd, Failure> {
+        open_in(self.folder.as_fd(), name)
+    }
+
+    /// What became of the process, from its `stat`.
+    pub(super) fn state(&self) -> State {
+        let mut buffer = [0; 512];
+        let Ok(file) = sys::open_at(self.folder.as_fd(), c"stat") else { return State::Ended };
+        let Ok(read) = sys::read(file.as_fd(), &mut buffer) else { return State::Ended };
+        state_from(buffer.get(..read).unwrap_or_default())
+    }
+
+    /// That the process has no mappings: fine for a kernel thread, an error for any other.
+    pub(super) fn without_memory(&self) -> Result<(), Failure> {
+        match self.state() {
+            State::Kernel => Ok(()),
+            State::Ended | State::Alive => Err(Failure::new(ErrorKind::ProcessEnded)),
+        }
+    }
+}
+
+/// The name in `stat` is in parentheses and may hold any byte, parentheses too: what counts stands after the last one.
+pub(super) fn state_from(stat: &[u8]) -> State {
+    const PF_EXITING: u64 = 0x4;
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let after = stat.iter().rposition(|&byte| byte == b')').and_then(|at| stat.get(at.saturating_add(2)..));
+    let mut fields = after.unwrap_or_default().split(|&byte| byte == b' ');
+    let state = fields.next();
+    let flags = fields
+        .nth(5)
+        .and_then(|field| core::str::from_utf8(field).ok())
+        .and_then(|field| field.parse::<u64>().ok())
+        .unwrap_or(0);
+    if flags & PF_KTHREAD != 0 {
+        State::Kernel
+    } else if matches!(state, Some(b"Z" | b"X" | b"x") | None) || flags & PF_EXITING != 0 {
+        State::Ended
+    } else {
+        State::Alive
+    }
+}
+
+fn open_in(folder: BorrowedFd<'_>, name: &core::ffi::CStr) -> Result<OwnedFd, Failure> {
+    sys::open_at(folder, name).map_err(|errno| match errno {
+        // The folder was there: so the process was.
+        Errno::NOENT | Errno::SRCH => Failure::system(ErrorKind::ProcessEnded, errno.raw_os_error()),
+        other => sys::failure(other),
+    })
+}
+
+pub(crate) fn process_id() -> u32 {
+    // A process's identifier is positive.
+    rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_is_found_after_any_name() {
+        let line = |name: &str, state: &str, flags: u64| {
+            format!("12 ({name}) {state} 1 12 12 0 -1 {flags} 0 0 0").into_bytes()
+        };
+        assert_eq!(state_from(&line("cat", "S", 0x400000)), State::Alive);
+        assert_eq!(state_from(&line("a) Z 1 (b", "R", 0)), State::Alive);
+        assert_eq!(state_from(&line("x", "Z", 0)), State::Ended);
+        assert_eq!(state_from(&line("x", "R", 4)), State::Ended);
+        assert_eq!(state_from(&line("kthreadd", "S", 0x0020_8040)), State::Kernel);
+        for torn in [&b""[..], b"12", b"12 (cat", b"12 (cat)", b"12 (cat) "] {
+            let _any = state_from(torn);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What the machine and the process have: page sizes, capabilities, limits.
+
+use super::procmap::Want;
+use super::{Method, forced, kept, sys};
+use crate::capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
+use crate::error::Failure;
+use crate::page::{PageSize, PageSizes};
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::str::from_utf8;
+use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::process::{self, Resource};
+
+const HUGE: &CStr = c"/sys/kernel/mm/hugepages";
+const TRANSPARENT: &CStr = c"/sys/kernel/mm/transparent_hugepage";
+
+pub(crate) fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+pub(crate) fn granularity() -> usize {
+    page_size()
+}
+
+pub(crate) fn huge_page_sizes() -> PageSizes {
+    sizes_in(HUGE)
+}
+
+pub(crate) fn transparent_page_sizes() -> PageSizes {
+    let listed = sizes_in(TRANSPARENT);
+    if !listed.is_empty() {
+        return listed;
+    }
+    // Before Linux 6.8 there is one size, that of a page of the second level.
+    let mut buffer = [0; 32];
+    match sys::read_small(c"/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", &mut buffer).and_then(number)
+    {
+        Some(bytes) => listed.with_bytes(bytes),
+        None => listed,
+    }
+}
+
+/// The sizes named by the folders `hugepages-<n>kB` in a folder. Does not allocate.
+fn sizes_in(folder: &CStr) -> PageSizes {
+    let mut sizes = PageSizes::EMPTY;
+    each_size(folder, |bytes| sizes = sizes.with_bytes(bytes));
+    sizes
+}
+
+fn each_size(folder: &CStr, mut each: impl FnMut(u64)) {
+    let opened =
+        rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(opened) = opened else { return };
+    let mut buffer = [core::mem::MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(opened, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name().to_bytes();
+        let kilobytes =
+            name.strip_prefix(b"hugepages-").and_then(|rest| rest.strip_suffix(b"kB")).and_then(number);
+        if let Some(bytes) = kilobytes.and_then(|kilobytes| kilobytes.checked_mul(1024)) {
+            each(bytes);
+        }
+    }
+}
+
+/// A decimal number with blanks around it.
+fn number(text: &[u8]) -> Option<u64> {
+    from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}
+
+pub(crate) fn capabilities() -> Capabilities {
+    // Whether anything is mapped at this address does not matter, only whether there is an answer.
+    let answer = kept::ask(0, Want::Covering, None);
+    let mut buffer = [0; 64];
+    let transparent = sys::read_small(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut buffer)
+        .and_then(|text| from_utf8(text).ok())
+        .and_then(|text| {
+            // The choice in force is bracketed: `always [madvise] never`.
+            let chosen = text.split_once('[')?.1.split_once(']')?.0;
+            match chosen {
+                "always" => Some(TransparentHugePages::Always),
+                "madvise" => Some(TransparentHugePages::Advised),
+                "never" => Some(TransparentHugePages::Never),
+                _ => None,
+            }
+        });
+    let unavailable = matches!(answer, kept::Answer::Unavailable) || forced() == Some(Method::Text);
+    Capabilities {
+        query_method: if unavailable { QueryMethod::Text } else { QueryMethod::Ioctl },
+        other_processes: true,
+        usage: sys::open(c"/proc/self/smaps").is_ok(),
+        maximum_protection: false,
+        transparent_huge_pages: transparent,
+    }
+}
+
+pub(crate) fn limits() -> Result<Limits, Failure> {
+    let mut buffer = [0; 4096];
+    let mut limits = Limits {
+        max_mappings: sys::read_small(c"/proc/sys/vm/max_map_count", &mut buffer).and_then(number),
+        lock_limit: process::getrlimit(Resource::Memlock).current,
+        address_space_limit: process::getrlimit(Resource::As).current,
+        ..Limits::default()
+    };
+    limits.overcommit = match sys::read_small(c"/proc/sys/vm/overcommit_memory", &mut buffer).and_then(number)
+    {
+        Some(0) => Some(Overcommit::Heuristic),
+        Some(1) => Some(Overcommit::Always),
+        Some(2) => Some(Overcommit::Never),
+        _ => None,
+    };
+    if let Some(status) = sys::read_small(c"/proc/self/status", &mut buffer) {
+        limits.locked = kilobytes(status, b"VmLck:");
+        limits.address_space = kilobytes(status, b"VmSize:");
+    }
+    if let Some(meminfo) = sys::read_small(c"/proc/meminfo", &mut buffer) {
+        limits.committed = kilobytes(meminfo, b"Committed_AS:");
+        limits.commit_limit = kilobytes(meminfo, b"CommitLimit:");
+    }
+    if let Some(groups) = sys::read_small(c"/proc/self/cgroup", &mut buffer) {
+        (limits.group_memory_limit, limits.group_memory) = tightest(groups).unzip();
+    }
+    each_size(HUGE, |bytes| {
+        let Some(size) = usize::try_from(bytes).ok().and_then(PageSize::from_bytes) else { return };
+        let count = |file: &[u8]| {
+            let folder = alloc::format!("/sys/kernel/mm/hugepages/hugepages-{}kB/", bytes / 1024);
+            read_number([folder.as_bytes(), file].concat())
+        };
+        limits.huge_pages.push(HugePages {
+            size,
+            total: count(b"nr_hugepages").unwrap_or(0),
+            free: count(b"free_hugepages").unwrap_or(0),
+        });
+    });
+    limits.huge_pages.sort_unstable_by_key(HugePages::size);
+    Ok(limits)
+}
+
+fn read_number(path: Vec<u8>) -> Option<u64> {
+    let mut buffer = [0; 32];
+    number(sys::read_small(&CString::new(path).ok()?, &mut buffer)?)
+}
+
+/// The figure after `key` in lines of `Key:   number kB`, in bytes.
+fn kilobytes(text: &[u8], key: &[u8]) -> Option<u64> {
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key))?;
+    number(line.trim_ascii().strip_suffix(b" kB")?)?.checked_mul(1024)
+}
+
+/// The tightest memory limit among a control group and those above it, and what the group with that limit uses.
+///
+/// Version 2 names the group in a line `0::/path`, version 1 in one like `4:memory:/path`. Where the files of that path are
+/// not to be seen (a container that mounts its own group as the root) the root is tried.
+fn tightest(groups: &[u8]) -> Option<(u64, u64)> {
+    let mut found: Option<(u64, u64)> = None;
+    for line in groups.split(|&byte| byte == b'\n') {
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let (Some(number), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let (mount, limit_file, usage_file): (&[u8], &[u8], &[u8]) =
+            if number == b"0" && controllers.is_empty() {
+                (b"/sys/fs/cgroup", b"/memory.max", b"/memory.current")
+            } else if controllers.split(|&byte| byte == b',').any(|name| name == b"memory") {
+                (b"/sys/fs/cgroup/memory", b"/memory.limit_in_bytes", b"/memory.usage_in_bytes")
+            } else {
+                continue;
+            };
+        let mut group = path;
+        loop {
+            let group_path = group.strip_suffix(b"/").unwrap_or(group);
+            // `max` is no number: no limit. Version 1 says it by a number near 2^63.
+            let limit =
+                read_number([mount, group_path, limit_file].concat()).filter(|&limit| limit < 1 << 62);
+            if let Some(limit) = limit {
+                if found.is_none_or(|(tightest, _)| limit < tightest) {
+                    let usage = read_number([mount, group_path, usage_file].concat()).unwrap_or(0);
+                    found = Some((limit, usage));
+                }
+            }
+            match group_path.iter().rposition(|&byte| byte == b'/') {
+                Some(slash) => group = group_path.get(..slash).unwrap_or_default(),
+                None => break,
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,42 @@
+//! Floor 1: the only place that knows a platform.
+//!
+//! One module a platform, each with the same functions, in this order:
+//!
+//! ```text
+//! page_size() -> usize                          a power of two
+//! granularity() -> usize                        what new mappings are aligned to
+//! huge_page_sizes() -> PageSizes                that a mapping can ask for
+//! transparent_page_sizes() -> PageSizes         that the system gives by itself
+//! capabilities() -> Capabilities
+//! limits() -> Result<Limits, Failure>           all but the number of mappings
+//! process_id() -> u32
+//! os_str(&[u8]) -> &OsStr                       with `std`: the name of a backing as the system's string
+//! Target                                        a process: CURRENT, open(pid), pid() (None for CURRENT)
+//! query(&Target, page) -> Option<Region>        the region that holds a page
+//! backing(&Target, page) -> Option<Backing>     what stands behind it
+//! usage(&Target, page) -> Option<Usage>         what it uses
+//! Walk                                          new(&Target, range, Detail), step() -> Option<Region>, and of the region
+//!                                               stepped to: backing(), usage()
+//! ```
+//!
+//! The shapes were chosen with the other systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
+//! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
+//! give all at once, from which a `Walk` steps and in which a `query` searches. A `Walk` need not be monotonic while
+//! mappings change: the floor above sees to that.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use linux::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+mod unsupported;
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+pub(crate) use unsupported::*;
+
+pub(crate) mod inject;

@@ -1,0 +1,185 @@
+//! The calls used here, each through the failure-injection point, and what their codes mean.
+//!
+//! `GetLastError` is read directly after the call that failed: anything in between may overwrite it.
+
+use crate::error::{ErrorKind, Failure};
+use crate::os::inject;
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::ptr;
+use windows_sys::Win32::Foundation::{
+    CloseHandle, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT,
+    ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY,
+    ERROR_PARTIAL_COPY, GetLastError, HANDLE, WAIT_OBJECT_0,
+};
+use windows_sys::Win32::System::Memory::{MEMORY_BASIC_INFORMATION, VirtualQuery, VirtualQueryEx};
+use windows_sys::Win32::System::ProcessStatus::{
+    K32GetMappedFileNameW, K32QueryWorkingSetEx, PSAPI_WORKING_SET_EX_INFORMATION,
+};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, PROCESS_QUERY_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_VM_READ,
+    WaitForSingleObject,
+};
+
+/// A code of `GetLastError`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Code(pub(super) u32);
+
+impl Code {
+    fn last() -> Self {
+        // SAFETY: reads a number of this thread; no precondition (MSDN, GetLastError).
+        Self(unsafe { GetLastError() })
+    }
+
+    fn injected(call: &'static str) -> Result<(), Self> {
+        match inject::point(call) {
+            Some(code) => Err(Self(code.unsigned_abs())),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn failure(self) -> Failure {
+        let code = i32::from_ne_bytes(self.0.to_ne_bytes());
+        match self.0 {
+            ERROR_ACCESS_DENIED => Failure::system(ErrorKind::NotPermitted, code).remedy(
+                "run as the same user as the process and with the same integrity level, or as an administrator with \
+                 SeDebugPrivilege; protected processes admit nobody",
+            ),
+            ERROR_NOT_ENOUGH_MEMORY | ERROR_OUTOFMEMORY | ERROR_COMMITMENT_LIMIT => {
+                Failure::system(ErrorKind::Exhausted, code)
+            }
+            ERROR_PARTIAL_COPY => Failure::system(ErrorKind::ProcessEnded, code),
+            _ => Failure::system(ErrorKind::System, code),
+        }
+    }
+}
+
+/// A handle of a process that is ours to close.
+pub(super) struct Handle(HANDLE);
+
+// SAFETY: a handle is a number that is valid in the whole process; the calls made on it here may be made from any thread,
+// and at the same time (MSDN, "Handles and Objects").
+unsafe impl Send for Handle {}
+// SAFETY: as for `Send`; the number itself is never changed.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from `OpenProcess` or `DuplicateHandle`, is owned by this value alone and is not used
+        // after this.
+        let _closed = unsafe { CloseHandle(self.0) };
+    }
+}
+
+impl Handle {
+    pub(super) fn open(pid: u32) -> Result<Self, Failure> {
+        let asked = Code::injected("OpenProcess").and_then(|()| {
+            let access = PROCESS_QUERY_INFORMATION | PROCESS_VM_READ | PROCESS_SYNCHRONIZE;
+            // SAFETY: takes numbers only (MSDN, OpenProcess).
+            let handle = unsafe { OpenProcess(access, 0, pid) };
+            if handle.is_null() { Err(Code::last()) } else { Ok(Self(handle)) }
+        });
+        asked.map_err(|code| match code {
+            // What `OpenProcess` answers when no process has the number.
+            Code(ERROR_INVALID_PARAMETER) => {
+                Failure::system(ErrorKind::NoSuchProcess, i32::from_ne_bytes(code.0.to_ne_bytes()))
+            }
+            other => other.failure(),
+        })
+    }
+
+    pub(super) fn duplicate(&self) -> Result<Self, Failure> {
+        let mut copy = ptr::null_mut();
+        // SAFETY: a pseudo handle, which needs no closing (MSDN, GetCurrentProcess).
+        let this = unsafe { GetCurrentProcess() };
+        // SAFETY: `self.0` is an open handle of this process, and `copy` is writable.
+        let done = unsafe { DuplicateHandle(this, self.0, this, &raw mut copy, 0, 0, DUPLICATE_SAME_ACCESS) };
+        if done == 0 { Err(Code::last().failure()) } else { Ok(Self(copy)) }
+    }
+
+    /// Whether the process has ended: its handle is signalled then.
+    pub(super) fn has_ended(&self) -> bool {
+        // SAFETY: the handle is open and was opened with SYNCHRONIZE; a wait of 0 milliseconds returns at once.
+        let waited = unsafe { WaitForSingleObject(self.0, 0) };
+        waited == WAIT_OBJECT_0
+    }
+}
+
+/// The process that a call is about: this one if `None`.
+pub(super) type Of<'a> = Option<&'a Handle>;
+
+fn raw(process: Of<'_>) -> HANDLE {
+    match process {
+        Some(handle) => handle.0,
+        // SAFETY: a pseudo handle, which needs no closing (MSDN, GetCurrentProcess).
+        None => unsafe { GetCurrentProcess() },
+    }
+}
+
+/// The pages around `address`. `None`: the address is above what a process may use.
+#[inline]
+pub(super) fn virtual_query(
+    process: Of<'_>,
+    address: usize,
+) -> Result<Option<MEMORY_BASIC_INFORMATION>, Code> {
+    Code::injected("VirtualQuery")?;
+    let mut info = MEMORY_BASIC_INFORMATION::default();
+    let size = size_of::<MEMORY_BASIC_INFORMATION>();
+    let address: *const c_void = ptr::without_provenance(address);
+    let written = match process {
+        // SAFETY: `info` is writable and `size` bytes long; the address is not followed (MSDN, VirtualQuery).
+        None => unsafe { VirtualQuery(address, &raw mut info, size) },
+        // SAFETY: the same, and the handle is open with PROCESS_QUERY_INFORMATION (MSDN, VirtualQueryEx).
+        Some(handle) => unsafe { VirtualQueryEx(handle.0, address, &raw mut info, size) },
+    };
+    if written != 0 {
+        return Ok(Some(info));
+    }
+    match Code::last() {
+        Code(ERROR_INVALID_PARAMETER) => Ok(None),
+        code => Err(code),
+    }
+}
+
+/// The name of the file mapped at `address`, in UTF-16 without a NUL; `None` when there is no such file.
+pub(super) fn mapped_file_name(process: Of<'_>, address: usize) -> Option<Vec<u16>> {
+    const LONGEST: usize = 32 << 10;
+    let mut name: Vec<u16> = alloc::vec![0; 512];
+    loop {
+        Code::injected("GetMappedFileName").ok()?;
+        let room = u32::try_from(name.len()).ok()?;
+        // SAFETY: `name` is writable for `room` elements; the handle is open with PROCESS_QUERY_INFORMATION and
+        // PROCESS_VM_READ, or is this process; the address is not followed here (MSDN, GetMappedFileName).
+        let len = unsafe {
+            K32GetMappedFileNameW(raw(process), ptr::without_provenance(address), name.as_mut_ptr(), room)
+        };
+        let code = Code::last();
+        let fits = crate::range::index(len) < name.len().saturating_sub(1);
+        if len == 0 && code != Code(ERROR_INSUFFICIENT_BUFFER) {
+            return None;
+        }
+        if len != 0 && fits {
+            name.truncate(crate::range::index(len));
+            return Some(name);
+        }
+        // It did not fit, or filled the room, so that its end may be missing.
+        if name.len() >= LONGEST {
+            return None;
+        }
+        let more = name.len().saturating_mul(4);
+        name.resize(more, 0);
+    }
+}
+
+/// Fills in the attributes of the pages whose addresses stand in `pages`.
+pub(super) fn working_set(
+    process: Of<'_>,
+    pages: &mut [PSAPI_WORKING_SET_EX_INFORMATION],
+) -> Result<(), Code> {
+    Code::injected("QueryWorkingSetEx")?;
+    let Ok(bytes) = u32::try_from(size_of_val(pages)) else { return Err(Code(ERROR_INVALID_PARAMETER)) };
+    // SAFETY: `pages` is writable for `bytes` bytes and its entries hold addresses, which are not followed; the handle is
+    // open with PROCESS_QUERY_INFORMATION, or is this process (MSDN, QueryWorkingSetEx).
+    let done = unsafe { K32QueryWorkingSetEx(raw(process), pages.as_mut_ptr().cast(), bytes) };
+    if done == 0 { Err(Code::last()) } else { Ok(()) }
+}

@@ -1,0 +1,94 @@
+//! What the machine and the process have: page sizes, capabilities, limits.
+
+use crate::capabilities::{Capabilities, Limits, Overcommit, QueryMethod};
+use crate::error::Failure;
+use crate::page::PageSizes;
+use crate::range::{index, wide};
+use core::ptr;
+use windows_sys::Win32::System::JobObjects::{
+    JOB_OBJECT_LIMIT_JOB_MEMORY, JOB_OBJECT_LIMIT_PROCESS_MEMORY, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    JobObjectExtendedLimitInformation, QueryInformationJobObject,
+};
+use windows_sys::Win32::System::Memory::{GetLargePageMinimum, GetProcessWorkingSetSizeEx};
+use windows_sys::Win32::System::SystemInformation::{
+    GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
+};
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+fn system_info() -> SYSTEM_INFO {
+    let mut info = SYSTEM_INFO::default();
+    // SAFETY: `info` is writable (MSDN, GetSystemInfo).
+    unsafe { GetSystemInfo(&raw mut info) };
+    info
+}
+
+pub(crate) fn page_size() -> usize {
+    index(system_info().dwPageSize)
+}
+
+pub(crate) fn granularity() -> usize {
+    index(system_info().dwAllocationGranularity)
+}
+
+pub(crate) fn huge_page_sizes() -> PageSizes {
+    // SAFETY: no precondition; 0 when the processor has no large pages (MSDN, GetLargePageMinimum).
+    PageSizes::EMPTY.with_bytes(wide(unsafe { GetLargePageMinimum() }))
+}
+
+pub(crate) fn transparent_page_sizes() -> PageSizes {
+    PageSizes::EMPTY
+}
+
+pub(crate) fn capabilities() -> Capabilities {
+    Capabilities {
+        query_method: QueryMethod::Native,
+        other_processes: true,
+        usage: true,
+        maximum_protection: false,
+        transparent_huge_pages: None,
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) fn limits() -> Result<Limits, Failure> {
+    let mut limits = Limits { overcommit: Some(Overcommit::Never), ..Limits::default() };
+
+    let mut memory = MEMORYSTATUSEX::default();
+    memory.dwLength = u32::try_from(size_of::<MEMORYSTATUSEX>()).unwrap_or(0);
+    // SAFETY: `memory` is writable and names its length (MSDN, GlobalMemoryStatusEx).
+    if unsafe { GlobalMemoryStatusEx(&raw mut memory) } != 0 {
+        limits.address_space_limit = Some(memory.ullTotalVirtual);
+        limits.address_space = Some(memory.ullTotalVirtual.saturating_sub(memory.ullAvailVirtual));
+        limits.commit_limit = Some(memory.ullTotalPageFile);
+        limits.committed = Some(memory.ullTotalPageFile.saturating_sub(memory.ullAvailPageFile));
+    }
+
+    let (mut least, mut most, mut flags) = (0_usize, 0_usize, 0_u32);
+    // SAFETY: a pseudo handle, which needs no closing (MSDN, GetCurrentProcess).
+    let this = unsafe { GetCurrentProcess() };
+    // SAFETY: the handle means this process, and the three numbers are writable (MSDN, GetProcessWorkingSetSizeEx).
+    if unsafe { GetProcessWorkingSetSizeEx(this, &raw mut least, &raw mut most, &raw mut flags) } != 0 {
+        limits.lock_limit = Some(wide(least));
+    }
+
+    let mut job = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+    let size = u32::try_from(size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>()).unwrap_or(0);
+    // SAFETY: a null job means that of this process; `job` is writable for `size` bytes; no length is wanted back
+    // (MSDN, QueryInformationJobObject).
+    let asked = unsafe {
+        QueryInformationJobObject(
+            ptr::null_mut(),
+            JobObjectExtendedLimitInformation,
+            (&raw mut job).cast(),
+            size,
+            ptr::null_mut(),
+        )
+    };
+    if asked != 0 {
+        let set = job.BasicLimitInformation.LimitFlags;
+        let of_job = (set & JOB_OBJECT_LIMIT_JOB_MEMORY != 0).then_some(wide(job.JobMemoryLimit));
+        let of_process = (set & JOB_OBJECT_LIMIT_PROCESS_MEMORY != 0).then_some(wide(job.ProcessMemoryLimit));
+        limits.group_memory_limit = [of_job, of_process].into_iter().flatten().min();
+    }
+    Ok(limits)
+}
