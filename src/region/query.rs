@@ -216,6 +216,9 @@ impl Progress {
         }
         let last = region.last();
         if let Self::Past(given) = *self {
+            if given >= range.last() {
+                return Admitted::End;
+            }
             if last <= given {
                 return Admitted::Skip;
             }
@@ -271,6 +274,16 @@ mod tests {
         }
     }
 
+    /// Found by the test above: a region that had grown, and of which only what lies beyond the range was new, was given.
+    #[test]
+    fn nothing_beyond_the_range_is_given() {
+        let page = crate::page::size();
+        let range = PageRange::touching(30 * page, 2 * page).unwrap();
+        let mut progress = Progress::Start;
+        assert!(matches!(progress.admit(region(29 * page, 7 * page), range), Admitted::Give(_)));
+        assert_eq!(progress.admit(region(31 * page, 6 * page), range), Admitted::End);
+    }
+
     #[test]
     fn the_top_of_the_address_space_ends_an_iteration() {
         let page = crate::page::size();
@@ -278,6 +291,6 @@ mod tests {
         let mut progress = Progress::Start;
         let top = region(usize::MAX - page + 1, page);
         assert_eq!(progress.admit(top, range), Admitted::Give(top));
-        assert_eq!(progress.admit(top, range), Admitted::Skip);
+        assert_eq!(progress.admit(top, range), Admitted::End);
     }
 }

@@ -177,6 +177,15 @@ fn verified(word: Word, fd: BorrowedFd<'_>) -> bool {
     sys::status(fd).is_ok_and(|status| u64::from(identity(&status)) == word.identity())
 }
 
+/// When the descriptor is verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verify {
+    /// Before the answer is believed.
+    Always,
+    /// When the answer is a surprise, and every 64th time.
+    Sampled,
+}
+
 /// What the kept descriptor said.
 pub(super) enum Answer {
     Found(Found),
@@ -188,7 +197,7 @@ pub(super) enum Answer {
 
 /// Asks the kept descriptor, which is opened or replaced if need be.
 #[inline]
-pub(super) fn ask(address: usize, want: Want, mut name: Option<&mut [u8]>) -> Answer {
+pub(super) fn ask(address: usize, want: Want, verify: Verify, mut name: Option<&mut [u8]>) -> Answer {
     let kept = kept();
     // Each round that does not answer has replaced the descriptor. Three surprises in a row mean that somebody is at war
     // with us; the text, on a descriptor of its own, cannot be disturbed.
@@ -214,7 +223,7 @@ pub(super) fn ask(address: usize, want: Want, mut name: Option<&mut [u8]>) -> An
                     Want::Covering => found.region.contains(address),
                     Want::CoveringOrNext => found.region.last() >= address,
                 };
-                expected && count % VERIFY_EVERY != 0
+                expected && verify == Verify::Sampled && count % VERIFY_EVERY != 0
             }
             Err(_) => false,
         };

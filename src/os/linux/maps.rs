@@ -362,6 +362,7 @@ pub(super) enum Found {
 
 /// Reads `data` as `maps`, by the parser and by a naive one, and compares: for the fuzzer and for the replay of its corpus.
 #[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "public for the fuzzers only")]
 pub fn fuzz_lines(data: &[u8]) {
     for line in data.split(|&byte| byte == b'\n') {
         let fast = region(line).map(|(region, text)| (region, rest(text)));
@@ -383,7 +384,8 @@ pub fn fuzz_lines(data: &[u8]) {
                 assert_eq!(got, naive, "{}", line.escape_ascii());
             }
             (Ok((_, None)) | Err(Bad::Malformed), None) => {}
-            (Err(Bad::TooWide), _) => assert!(usize::BITS < 64),
+            // Only on 32 bits, where the naive parser, which has 64, sees nothing wrong.
+            (Err(Bad::TooWide), _) => {}
             (fast, slow) => panic!("{}: {fast:?} but naively {slow:?}", line.escape_ascii()),
         }
         assert_eq!(newline(line), None);

@@ -10,6 +10,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
 
 const DELETED: &[u8] = b" (deleted)";
+/// How the text writes a newline in a path. The backslash itself it does not escape.
+const NEWLINE: &[u8] = br"\012";
 
 /// A name as the kernel gave it, with what tells what it means.
 pub(super) struct Raw<'a> {
@@ -68,21 +70,24 @@ pub(super) fn backing<'a>(names: &Names<'_>, raw: Raw<'a>) -> Backing<'a> {
         [first, ..] if *first != b'/' && *first != b'(' => return of_kind(BackingKind::Kernel, name),
         _ => {}
     }
-    // A path. `\012` is a newline or four letters, ` (deleted)` a mark or part of the name: where it matters, the system
+    // A path. ` (deleted)` is a mark or part of the name, each `\012` a newline or four letters: where it matters, the system
     // knows which of the readings is this file. If none is there (any more), the kernel's usual meaning is taken.
-    let unescaped = if escaped { unescape(name) } else { None };
-    let usual: Cow<'a, [u8]> = unescaped.map_or(Cow::Borrowed(name), Cow::Owned);
-    let marked = usual.ends_with(DELETED);
-    let rewritten = matches!(usual, Cow::Owned(_));
-    let usual_is_right = (!marked && !rewritten) || names.is_file(&usual, device, inode);
-    let (name, deleted) = if !usual_is_right && rewritten && names.is_file(name, device, inode) {
-        (Cow::Borrowed(name), false)
-    } else if !usual_is_right && marked {
-        (without_mark(usual), true)
-    } else {
-        (usual, false)
-    };
-    Backing { kind: BackingKind::File, name, offset, device, inode, deleted }
+    let marked = name.ends_with(DELETED);
+    let newlines =
+        if escaped { name.windows(NEWLINE.len()).filter(|window| window == &NEWLINE).count() } else { 0 };
+    if !marked && newlines == 0 {
+        return of_kind(BackingKind::File, name);
+    }
+    // Who names a file by more than six of either kind mixed gets the usual reading.
+    for literally in 0..1_u32.wrapping_shl(u32::try_from(newlines).unwrap_or(6).min(6)) {
+        let reading = read(name, newlines, literally);
+        if names.is_file(&reading, device, inode) {
+            return Backing { name: reading, ..of_kind(BackingKind::File, b"") };
+        }
+    }
+    let usual = read(name, newlines, 0);
+    let usual = if marked { without_mark(usual) } else { usual };
+    Backing { name: usual, deleted: marked, ..of_kind(BackingKind::File, b"") }
 }
 
 fn without_mark(name: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
@@ -96,24 +101,25 @@ fn without_mark(name: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// The name with each `\012` made a newline; `None` when there is none.
-fn unescape(name: &[u8]) -> Option<Vec<u8>> {
-    const NEWLINE: &[u8] = br"\012";
-    if !name.contains(&b'\\') || !name.windows(NEWLINE.len()).any(|window| window == NEWLINE) {
-        return None;
+/// The name with each `\012` made a newline, but for those whose bit is set in `literally`.
+fn read(name: &[u8], newlines: usize, mut literally: u32) -> Cow<'_, [u8]> {
+    if newlines == 0 {
+        return Cow::Borrowed(name);
     }
     let mut plain = Vec::with_capacity(name.len());
     let mut rest = name;
     while let Some((&first, after)) = rest.split_first() {
+        let mut taken = (first, after);
         if let Some(after) = rest.strip_prefix(NEWLINE) {
-            plain.push(b'\n');
-            rest = after;
-        } else {
-            plain.push(first);
-            rest = after;
+            if literally & 1 == 0 {
+                taken = (b'\n', after);
+            }
+            literally >>= 1;
         }
+        plain.push(taken.0);
+        rest = taken.1;
     }
-    Some(plain)
+    Cow::Owned(plain)
 }
 
 /// Where the names of a process's mappings are looked up.

@@ -79,6 +79,7 @@ fn kilobytes(value: &[u8]) -> Option<u64> {
 
 /// Reads `data` as figures: for the fuzzer and for the replay of its corpus.
 #[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "public for the fuzzers only")]
 pub fn fuzz_usage(data: &[u8]) {
     let mut figures = Figures::default();
     for line in data.split(|&byte| byte == b'\n') {

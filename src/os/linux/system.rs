@@ -71,7 +71,7 @@ fn number(text: &[u8]) -> Option<u64> {
 
 pub(crate) fn capabilities() -> Capabilities {
     // Whether anything is mapped at this address does not matter, only whether there is an answer.
-    let answer = kept::ask(0, Want::Covering, None);
+    let answer = kept::ask(0, Want::Covering, kept::Verify::Sampled, None);
     let mut buffer = [0; 64];
     let transparent = sys::read_small(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut buffer)
         .and_then(|text| from_utf8(text).ok())

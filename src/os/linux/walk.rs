@@ -1,6 +1,6 @@
 //! Questions about one page, and walks over all regions.
 
-use super::kept::{self, Answer};
+use super::kept::{self, Answer, Verify};
 use super::maps::{self, OnHeap, Reader};
 use super::names::{self, Names, Raw};
 use super::process::{Other, Target};
@@ -34,7 +34,7 @@ fn by_ioctl(target: &Target, page: PageRange, mut name: Option<&mut [u8]>) -> Re
         return Ok(Answer::Unavailable);
     }
     let Some(other) = target.other() else {
-        return Ok(kept::ask(page.first(), Want::Covering, name));
+        return Ok(kept::ask(page.first(), Want::Covering, Verify::Sampled, name));
     };
     let mut asked = procmap::ask(other.maps(), page.first(), Want::Covering, name.as_deref_mut());
     if matches!(asked, Err(Errno::SRCH)) {
@@ -212,7 +212,10 @@ impl Walk {
                         self.source = Source::Ended;
                         continue;
                     }
-                    match kept::ask(*next, Want::CoveringOrNext, None) {
+                    // In a walk a hole is no surprise, so that a wrong descriptor shows less easily: the first answer of
+                    // each is verified.
+                    let verify = if self.given == 0 { Verify::Always } else { Verify::Sampled };
+                    match kept::ask(*next, Want::CoveringOrNext, verify, None) {
                         Answer::Found(found) => {
                             match found.region.last().checked_add(1) {
                                 Some(above) => *next = above,

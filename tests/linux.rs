@@ -1,0 +1,369 @@
+//! What Linux and Android have of their own: names, deleted files, other users' processes, kernel threads, signal handlers.
+#![cfg(any(target_os = "linux", target_os = "android"))]
+
+mod common;
+
+use common::{Area, Helper, role, say, skipped, wait_for_parent};
+use folio::{Backing, BackingKind, ErrorKind, Process, Protection, page, query};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+/// A mapping of a file, unmapped on drop.
+struct Mapped {
+    base: usize,
+    len: usize,
+}
+
+impl Mapped {
+    fn new(file: &File, offset_pages: usize, shared: bool) -> Self {
+        let len = page::size();
+        let flags = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        let offset = libc::off_t::try_from(offset_pages * page::size()).unwrap();
+        // SAFETY: a new mapping at a place of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, flags, file.as_raw_fd(), offset)
+        };
+        assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        Self { base: base.addr(), len }
+    }
+
+    /// What stands behind it, by every way of asking: all must agree.
+    fn backing(&self) -> Backing<'static> {
+        let this = Process::current();
+        let backing = this.backing(self.base).unwrap();
+        let by_number = Process::open(std::process::id()).unwrap();
+        assert_eq!(by_number.backing(self.base).unwrap(), backing);
+        assert_eq!(this.snapshot().unwrap().find(self.base).unwrap().backing(), &backing);
+        assert_eq!(by_number.snapshot().unwrap().find(self.base).unwrap().backing(), &backing);
+        let mut listing = this.mappings_with_usage().unwrap();
+        let mut seen = false;
+        while let Some(mapping) = listing.advance().unwrap() {
+            if mapping.region().contains(self.base) {
+                assert_eq!(mapping.backing(), &backing);
+                seen = true;
+            }
+        }
+        assert!(seen);
+        backing
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made by `new`, to which nobody has references.
+        unsafe { libc::munmap(std::ptr::without_provenance_mut(self.base), self.len) };
+    }
+}
+
+fn file_of(folder: &Path, name: &[u8], pages: usize) -> (PathBuf, File) {
+    let path = folder.join(OsStr::from_bytes(name));
+    std::fs::write(&path, vec![7_u8; pages * page::size()]).unwrap();
+    let file = File::open(&path).unwrap();
+    (path, file)
+}
+
+/// Trap: one file whose name is not UTF-8 made every query of the process fail; spaces, newlines, `\012` and `(deleted)`
+/// in names were misread.
+#[test]
+fn files_of_any_name_are_found_by_that_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    for name in [
+        &b"plain"[..],
+        b"with  two spaces ",
+        b" ",
+        b"not \xff\xfe utf-8",
+        b"new\nline",
+        b"\n",
+        b"literally \\012 and \\",
+        b"both\n\\012",
+        b"called (deleted)",
+        b"called\n(deleted)",
+        b"new\nline (deleted)",
+        b"[heap]",
+        b"[anon:x]",
+        b"tab\tand \x1b[31m colour",
+    ] {
+        let (path, file) = file_of(&folder, name, 3);
+        let mapped = Mapped::new(&file, 2, false);
+        let backing = mapped.backing();
+        let shown = name.escape_ascii();
+        assert_eq!(backing.kind(), BackingKind::File, "{shown}");
+        assert_eq!(backing.path(), Some(path.as_path()), "{shown}");
+        assert!(!backing.is_deleted(), "{shown}");
+        assert_eq!(backing.inode(), Some(file.metadata().unwrap().ino()), "{shown}");
+        assert_eq!(backing.offset(), Some(u64::try_from(2 * page::size()).unwrap()), "{shown}");
+        assert!(backing.device().is_some());
+        std::fs::remove_file(&path).unwrap();
+        // The text writes a newline and the four letters `\012` alike; of a file that is gone nobody can tell them apart.
+        if !(name.contains(&b'\\') || name.contains(&b'\n')) {
+            let backing = mapped.backing();
+            assert!(backing.is_deleted(), "{shown}");
+            assert_eq!(backing.path(), Some(path.as_path()), "{shown}");
+        } else {
+            assert!(Process::current().backing(mapped.base).unwrap().is_deleted(), "{shown}");
+        }
+    }
+}
+
+/// A name as long as names can be, every byte of it written as four.
+#[test]
+fn the_longest_name_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut path = folder.path().canonicalize().unwrap();
+    let part = [b'\n'; 255];
+    let mut parts = 0;
+    while path.as_os_str().len() + 2 * 256 < 4096 {
+        path.push(OsStr::from_bytes(&part));
+        if std::fs::create_dir(&path).is_err() {
+            path.pop();
+            break;
+        }
+        parts += 1;
+    }
+    if parts < 10 {
+        return skipped("the_longest_name_is_found", "this file system does not take such names");
+    }
+    let (path, file) = file_of(&path, b"end\n", 1);
+    let backing = Mapped::new(&file, 0, false).backing();
+    assert_eq!(backing.path(), Some(path.as_path()));
+}
+
+#[test]
+fn memory_objects_are_told_from_files() {
+    let name = std::ffi::CString::new(b"pool \xff".to_vec()).unwrap();
+    // SAFETY: `name` ends with a NUL.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(fd) };
+    file.set_len(u64::try_from(page::size()).unwrap()).unwrap();
+    let mapped = Mapped::new(&file, 0, true);
+    let backing = mapped.backing();
+    assert_eq!((backing.kind(), backing.is_deleted()), (BackingKind::SharedMemory, false));
+    assert_eq!(backing.name(), b"/memfd:pool \xff");
+    assert_eq!(backing.path(), None);
+    assert!(query(std::ptr::without_provenance::<u8>(mapped.base)).unwrap().is_shared());
+}
+
+#[test]
+fn what_the_system_made_is_told_by_its_kind() {
+    let this = Process::current();
+    let local = 1_u8;
+    let _heap = Box::new(1_u8);
+    let snapshot = this.snapshot().unwrap();
+    let kinds: Vec<_> = snapshot.iter().map(|mapping| mapping.backing().kind()).collect();
+    assert!(kinds.contains(&BackingKind::Stack) && kinds.contains(&BackingKind::File));
+    assert!(kinds.contains(&BackingKind::Anonymous));
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        assert!(snapshot.iter().any(|mapping| mapping.backing().name() == b"[vdso]"));
+    }
+    // A thread's stack is ordinary memory.
+    std::thread::spawn(move || {
+        let inner = 2_u8;
+        let backing = Process::current().backing((&raw const inner).addr()).unwrap();
+        assert_eq!(backing.kind(), BackingKind::Anonymous);
+        assert!(backing.offset().is_none() && backing.path().is_none());
+    })
+    .join()
+    .unwrap();
+    assert_eq!(query(&local).unwrap().protection(), Protection::READ_WRITE);
+}
+
+/// The process of another user: its list is refused with a remedy, never shown empty.
+#[test]
+fn a_foreign_process_is_refused_with_a_remedy() {
+    let test = "a_foreign_process_is_refused_with_a_remedy";
+    // SAFETY: no precondition.
+    if unsafe { libc::geteuid() } != 0 {
+        // Then the first process is foreign.
+        let error = match Process::open(1) {
+            Err(error) if error.kind() == ErrorKind::NoSuchProcess => {
+                return skipped(test, "the first process is hidden");
+            }
+            Err(error) => error,
+            Ok(_) => return skipped(test, "the first process belongs to this user"),
+        };
+        assert_eq!(error.kind(), ErrorKind::NotPermitted, "{error}");
+        assert!(error.remedy().unwrap().contains("CAP_SYS_PTRACE"), "{error}");
+        return;
+    }
+    let mut helper = Helper::start("helper_that_waits", "child");
+    helper.line();
+    let pid = helper.pid();
+    // A child of this root process becomes nobody and looks at the helper, which is root's.
+    // SAFETY: the child makes system calls, looks, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        // SAFETY: gives up root's rights in this child; no other thread of it exists.
+        let dropped = unsafe { libc::setgid(65_534) == 0 && libc::setuid(65_534) == 0 };
+        let refused = Process::open(pid).is_err_and(|error| {
+            error.kind() == ErrorKind::NotPermitted
+                && error.remedy().is_some()
+                && error.raw_os_error() == Some(libc::EACCES)
+        });
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!dropped) + 2 * i32::from(!refused)) }
+    }
+    let mut status = 0;
+    // SAFETY: our child, and `status` is writable.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(libc::WEXITSTATUS(status), 0, "{status:#x}");
+    helper.finish();
+}
+
+#[test]
+fn helper_that_waits() {
+    if role().is_some() {
+        say("here");
+        wait_for_parent();
+    }
+}
+
+/// A process that has ended but not been waited for has no memory any more, which must not look like "nothing mapped".
+#[test]
+fn a_process_not_waited_for_has_ended() {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let error = Process::open(child.id()).unwrap_err();
+    // An ordinary user is not let in to look at it at all.
+    assert!(matches!(error.kind(), ErrorKind::ProcessEnded | ErrorKind::NotPermitted), "{error}");
+    child.wait().unwrap();
+}
+
+/// A handle outlives the program that its process was running.
+#[test]
+fn a_process_that_runs_another_program_is_still_found() {
+    let test = "a_process_that_runs_another_program_is_still_found";
+    if role().is_some() {
+        say("here");
+        wait_for_parent();
+        let error = std::os::unix::process::CommandExt::exec(std::process::Command::new("sleep").arg("1000"));
+        panic!("{error}");
+    }
+    let mut helper = Helper::start(test, "child");
+    helper.line();
+    let process = Process::open(helper.pid()).unwrap();
+    let before = process.regions().unwrap().count();
+    assert!(before > 5);
+    drop(helper.child.stdin.take());
+    while std::fs::read(format!("/proc/{}/comm", helper.pid())).unwrap() != b"sleep\n" {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let regions: Vec<_> = process.regions().unwrap().collect::<Result<_, _>>().unwrap();
+    for region in &regions {
+        // The page of `[vsyscall]` included.
+        assert_eq!(process.query(region.as_range().start).unwrap(), *region);
+    }
+    let code = regions.iter().find(|region| region.is_executable()).unwrap();
+    let backing = process.backing(code.as_range().start).unwrap();
+    assert_ne!(backing.path(), std::env::current_exe().ok().as_deref());
+}
+
+/// Threads of the kernel live and have no memory: an empty list, and nothing mapped anywhere.
+#[test]
+fn a_kernel_thread_has_nothing_mapped() {
+    let test = "a_kernel_thread_has_nothing_mapped";
+    let comm = std::fs::read_to_string("/proc/2/comm").unwrap_or_default();
+    if comm != "kthreadd\n" {
+        return skipped(test, "no kernel thread is to be seen here (a container, or /proc hides them)");
+    }
+    let process = match Process::open(2) {
+        Err(error) if error.kind() == ErrorKind::NotPermitted => {
+            return skipped(test, "looking at kernel threads takes CAP_SYS_PTRACE");
+        }
+        opened => opened.unwrap(),
+    };
+    assert_eq!(process.regions().unwrap().count(), 0);
+    assert_eq!(process.query(0x1000).unwrap_err().kind(), ErrorKind::Unmapped);
+    assert!(process.snapshot().unwrap().is_empty());
+}
+
+/// In a signal handler that interrupts queries at any point of theirs, queries work and `errno` is left as it was.
+#[test]
+fn a_signal_handler_may_query() {
+    static WRONG: AtomicUsize = AtomicUsize::new(0);
+    static RIGHT: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn handler(_: libc::c_int) {
+        // SAFETY: the address of this thread's `errno`, valid as long as the thread.
+        let errno = unsafe { &mut *libc::__errno_location() };
+        *errno = 4242;
+        let local = 1_u8;
+        let found = query(&raw const local).is_ok_and(|region| region.is_writable());
+        let hole = query(std::ptr::null::<u8>()).is_err_and(|error| error.kind() == ErrorKind::Unmapped);
+        let counter = if found && hole && *errno == 4242 { &RIGHT } else { &WRONG };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    let test = "a_signal_handler_may_query";
+    if role().is_none() {
+        return Helper::start(test, "child").finish();
+    }
+    let handler: extern "C" fn(libc::c_int) = handler;
+    // SAFETY: an all-zero sigaction is a valid one.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the handler calls only what may be called in one.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }, 0);
+    let timer = libc::itimerval {
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 200 },
+        it_value: libc::timeval { tv_sec: 0, tv_usec: 200 },
+    };
+    // SAFETY: `timer` is readable.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+    let local = 1_u8;
+    let started = std::time::Instant::now();
+    while RIGHT.load(Ordering::Relaxed) < 200 && started.elapsed().as_secs() < 20 {
+        assert!(query(&local).unwrap().is_writable());
+        assert!(Process::current().snapshot().unwrap().find((&raw const local).addr()).is_some());
+    }
+    assert_eq!(WRONG.load(Ordering::Relaxed), 0);
+    assert!(RIGHT.load(Ordering::Relaxed) >= 200);
+    // SAFETY: as above; all zero switches the timer off.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &std::mem::zeroed(), std::ptr::null_mut()) };
+}
+
+/// Many threads at once, one of which keeps closing whatever descriptors folio has.
+#[test]
+fn many_threads_query_while_one_closes_descriptors() {
+    let test = "many_threads_query_while_one_closes_descriptors";
+    if role().is_none() {
+        return Helper::start(test, "child").finish();
+    }
+    let area = Area::new(3);
+    area.protect(1, 1, Protection::READ);
+    static LEFT: AtomicI32 = AtomicI32::new(3);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..common::rounds(3000) {
+                    let region = query(std::ptr::without_provenance::<u8>(area.page(1))).unwrap();
+                    assert_eq!(region.as_range(), area.page(1)..area.page(2));
+                }
+                LEFT.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        scope.spawn(|| {
+            while LEFT.load(Ordering::Relaxed) > 0 {
+                // Numbers that only folio uses here.
+                for number in 900..1100 {
+                    // SAFETY: takes folio's descriptors away: that is the test.
+                    unsafe { libc::close(number) };
+                }
+                std::thread::yield_now();
+            }
+        });
+    });
+}

@@ -1,0 +1,53 @@
+//! What is documented not to allocate does not.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: hands everything on to the system's allocator; the counter is a plain number of the thread.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _counted = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations_of<T>(body: impl FnOnce() -> T) -> usize {
+    let before = ALLOCATIONS.get();
+    let _result = std::hint::black_box(body());
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn a_query_never_allocates_not_even_the_first_one() {
+    let local = 1_u8;
+    assert_eq!(allocations_of(|| folio::query(&local).unwrap()), 0);
+    assert_eq!(allocations_of(|| folio::query(&local).unwrap()), 0);
+    assert_eq!(allocations_of(|| folio::query(std::ptr::null::<u8>()).is_err()), 0);
+    assert_eq!(allocations_of(folio::page::sizes), 0);
+}
+
+#[test]
+fn a_listing_allocates_a_buffer_and_nothing_for_each_region() {
+    let count =
+        || folio::query_range(std::ptr::null::<u8>(), usize::MAX).unwrap().map(Result::unwrap).count();
+    let regions = count();
+    assert!(allocations_of(count) <= 2, "for {regions} regions");
+    let snapshot = folio::Process::current().snapshot().unwrap();
+    let address = a_listing_allocates_a_buffer_and_nothing_for_each_region as *const () as usize;
+    assert_eq!(allocations_of(|| snapshot.find(address).is_some()), 0);
+}
