@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 /// A mapping of a file, unmapped on drop.
@@ -148,7 +149,7 @@ fn memory_objects_are_told_from_files() {
     assert_eq!((backing.kind(), backing.is_deleted()), (BackingKind::SharedMemory, false));
     assert_eq!(backing.name(), b"/memfd:pool \xff");
     assert_eq!(backing.path(), None);
-    assert!(query(std::ptr::without_provenance::<u8>(mapped.base)).unwrap().is_shared());
+    assert!(query(without_provenance::<u8>(mapped.base)).unwrap().is_shared());
 }
 
 #[test]
@@ -335,6 +336,34 @@ fn a_signal_handler_may_query() {
     unsafe { libc::setitimer(libc::ITIMER_REAL, &std::mem::zeroed(), std::ptr::null_mut()) };
 }
 
+/// x86-64 shows a page at the top of the address space that is none of the process's own.
+#[test]
+fn vsyscall_is_found_where_the_listing_shows_it() {
+    let address = 0xffff_ffff_ff60_0000_u64;
+    let Ok(address) = usize::try_from(address) else {
+        return skipped("vsyscall_is_found_where_the_listing_shows_it", "no address of 64 bits here");
+    };
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    let shown = String::from_utf8_lossy(&maps).contains("[vsyscall]");
+    let queried = query(without_provenance::<u8>(address + 17));
+    assert_eq!(queried.is_ok(), shown);
+    let regions = |from: usize, len| -> Vec<folio::Region> {
+        folio::query_range(without_provenance::<u8>(from), len).unwrap().map(Result::unwrap).collect()
+    };
+    for _ in 0..2 {
+        assert_eq!(
+            regions(0, usize::MAX).iter().filter(|region| region.contains(address)).count(),
+            usize::from(shown)
+        );
+        assert_eq!(regions(address, 1).len(), usize::from(shown));
+    }
+    let snapshot = folio::Process::current().snapshot().unwrap();
+    assert_eq!(
+        snapshot.find(address).map(|found| found.backing().name().to_vec()),
+        shown.then(|| b"[vsyscall]".to_vec())
+    );
+}
+
 /// Many threads at once, one of which keeps closing whatever descriptors folio has.
 #[test]
 fn many_threads_query_while_one_closes_descriptors() {
@@ -349,7 +378,7 @@ fn many_threads_query_while_one_closes_descriptors() {
         for _ in 0..3 {
             scope.spawn(|| {
                 for _ in 0..common::rounds(3000) {
-                    let region = query(std::ptr::without_provenance::<u8>(area.page(1))).unwrap();
+                    let region = query(without_provenance::<u8>(area.page(1))).unwrap();
                     assert_eq!(region.as_range(), area.page(1)..area.page(2));
                 }
                 LEFT.fetch_sub(1, Ordering::Relaxed);

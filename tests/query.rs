@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Area, Helper, protections, role, rounds, skipped};
+use common::{Area, Helper, protections, role, rounds};
 use folio::{ErrorKind, Operation, Protection, Region, page, query, query_range};
 use proptest::prelude::*;
 use std::ptr::without_provenance;
@@ -119,27 +119,6 @@ fn an_iteration_over_everything_ascends_ends_and_stays_ended() {
     }
     assert!(found);
     assert!(iter.next().is_none() && iter.next().is_none());
-}
-
-/// Linux and Android on x86-64 show a page at the top of the address space that is none of the process's own.
-#[test]
-fn vsyscall_is_found_where_the_listing_shows_it() {
-    let address = 0xffff_ffff_ff60_0000_u64;
-    let Ok(address) = usize::try_from(address) else {
-        return skipped("vsyscall_is_found_where_the_listing_shows_it", "no address of 64 bits here");
-    };
-    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
-    let shown = String::from_utf8_lossy(&maps).contains("[vsyscall]");
-    let queried = query(without_provenance::<u8>(address + 17));
-    assert_eq!(queried.is_ok(), shown);
-    let listed = regions(0, usize::MAX).iter().any(|region| region.contains(address));
-    assert_eq!(listed, shown);
-    assert_eq!(regions(address, 1).len(), usize::from(shown));
-    let snapshot = folio::Process::current().snapshot().unwrap();
-    assert_eq!(
-        snapshot.find(address).map(|found| found.backing().name().to_vec()),
-        shown.then(|| b"[vsyscall]".to_vec())
-    );
 }
 
 #[derive(Clone, Debug)]

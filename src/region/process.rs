@@ -16,11 +16,12 @@ use core::fmt;
 ///
 /// # Examples
 ///
-/// What does the parent of this program have mapped, and from which files?
+/// What does a process have mapped, and from which files?
 ///
-/// ```no_run
-/// let parent = folio::Process::open(std::os::unix::process::parent_id())?;
-/// let mut mappings = parent.mappings()?;
+/// ```
+/// let pid = std::process::id(); // or that of any process that we may look into
+/// let process = folio::Process::open(pid)?;
+/// let mut mappings = process.mappings()?;
 /// while let Some(mapping) = mappings.advance()? {
 ///     let name = String::from_utf8_lossy(mapping.backing().name());
 ///     println!("{:#x} {} {name}", mapping.region().as_range().start, mapping.region().protection());

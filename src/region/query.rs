@@ -14,7 +14,8 @@ use core::iter::FusedIterator;
 /// Linux 6.11 and later: one `ioctl` (`PROCMAP_QUERY`), however many mappings there are, on a descriptor that folio keeps
 /// open; every 64th answer, and every answer of "unmapped", takes one `fstat` more, which proves that the descriptor is
 /// still ours. Older Linux, or a sandbox that forbids it: `/proc/thread-self/maps` is read up to the address. Windows: one
-/// `VirtualQuery`, more when the address is not in the first region of its allocation. Never allocates.
+/// `VirtualQuery`, and when the address is not in the first page of its allocation as many more as finding the region's
+/// start takes, which grows with the logarithm of its pages. Never allocates.
 ///
 /// # Errors
 ///
@@ -125,6 +126,7 @@ impl QueryIter {
 impl Iterator for QueryIter {
     type Item = Result<Region>;
 
+    #[inline]
     fn next(&mut self) -> Option<Result<Region>> {
         let step = self.walk.as_mut()?.step().transpose();
         if !matches!(step, Some(Ok(_))) {
@@ -160,6 +162,7 @@ impl Walk {
     }
 
     /// Goes to the next region.
+    #[inline]
     pub(super) fn step(&mut self) -> Result<Option<Region>> {
         loop {
             let region = match self.inner.step() {
@@ -207,6 +210,7 @@ enum Admitted {
 }
 
 impl Progress {
+    #[inline]
     fn admit(&mut self, mut region: Region, range: PageRange) -> Admitted {
         if region.is_empty() || region.last() < range.first() {
             return Admitted::Skip;

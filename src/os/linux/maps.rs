@@ -111,29 +111,21 @@ fn skip(text: &[u8], byte: u8) -> Option<&[u8]> {
 /// Addresses and permissions: the region, and the text that follows.
 #[inline]
 pub(super) fn region(line: &[u8]) -> Result<(Region, &[u8]), Bad> {
+    if let Some((head, text)) = line.split_first_chunk::<30>() {
+        if let Some(region) = common_region(head) {
+            return Ok((region, text));
+        }
+    }
+    any_region(line)
+}
+
+fn any_region(line: &[u8]) -> Result<(Region, &[u8]), Bad> {
     let parsed = (|| {
         let (start, text) = hexadecimal(line)?;
         let (end, text) = hexadecimal(skip(text, b'-')?)?;
-        let (&[r, w, x, sharing], text) = skip(text, b' ')?.split_first_chunk::<4>()?;
-        let mut protection = Protection::NONE;
-        for (letter, yes, right) in
-            [(r, b'r', Protection::READ), (w, b'w', Protection::WRITE), (x, b'x', Protection::EXECUTE)]
-        {
-            if letter == yes {
-                protection |= right;
-            } else if letter != b'-' {
-                return None;
-            }
-        }
-        let shared = match sharing {
-            b's' => true,
-            b'p' => false,
-            _ => return None,
-        };
-        if end <= start {
-            return None;
-        }
-        Some((start, end, protection, shared, text))
+        let (&rights, text) = skip(text, b' ')?.split_first_chunk::<4>()?;
+        let (protection, shared) = permissions(rights)?;
+        (end > start).then_some((start, end, protection, shared, text))
     })();
     let (start, end, protection, shared, text) = parsed.ok_or(Bad::Malformed)?;
     let (Ok(base), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else {
@@ -141,6 +133,106 @@ pub(super) fn region(line: &[u8]) -> Result<(Region, &[u8]), Bad> {
     };
     let len = end.wrapping_sub(base);
     Ok((Region { base, len, protection, max_protection: protection, shared, ..Region::default() }, text))
+}
+
+/// Eight lower-case hexadecimal digits at once. `None` when one of them is none.
+#[inline(always)]
+fn eight_digits(digits: [u8; 8]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    let text = u64::from_be_bytes(digits);
+    // In each byte, while its top bit is clear: `x + (0x7f - n)` sets the top bit just if x > n, and carries nothing over.
+    let decimal = (text ^ (ONES * 0x30)) & !TOPS;
+    let letter = (text ^ (ONES * 0x60)) & !TOPS;
+    let is_decimal = !decimal.wrapping_add(ONES * (0x7f - 9));
+    let is_letter = !letter.wrapping_add(ONES * (0x7f - 6)) & letter.wrapping_add(ONES * 0x7f);
+    if (is_decimal | is_letter) & !text & TOPS != TOPS {
+        return None;
+    }
+    // A letter has bit 6 set, and its low half counts from 1.
+    let nibbles = (text & (ONES * 0x0f)).wrapping_add((text >> 6 & ONES).wrapping_mul(9));
+    let pairs = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
+    let quads = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    Some((quads | quads >> 16) & 0xffff_ffff)
+}
+
+/// Addresses and permissions where both addresses have the twelve digits of most on 64 bits: the bulk of all lines.
+#[inline(always)]
+fn common_region(line: &[u8; 30]) -> Option<Region> {
+    let &[
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        g,
+        h,
+        i,
+        j,
+        k,
+        l,
+        b'-',
+        a2,
+        b2,
+        c2,
+        d2,
+        e2,
+        f2,
+        g2,
+        h2,
+        i2,
+        j2,
+        k2,
+        l2,
+        b' ',
+        r,
+        w,
+        x,
+        s,
+    ] = line
+    else {
+        return None;
+    };
+    let start_high = eight_digits([a, b, c, d, e, f, g, h])?;
+    let end_high = eight_digits([a2, b2, c2, d2, e2, f2, g2, h2])?;
+    let lows = eight_digits([i, j, k, l, i2, j2, k2, l2])?;
+    let base = usize::try_from(start_high << 16 | lows >> 16).ok()?;
+    let end = usize::try_from(end_high << 16 | (lows & 0xffff)).ok()?;
+    let (protection, shared) = permissions([r, w, x, s])?;
+    let len = end.checked_sub(base).filter(|&len| len != 0)?;
+    Some(Region { base, len, protection, max_protection: protection, shared, ..Region::default() })
+}
+
+#[inline(always)]
+fn permissions([r, w, x, sharing]: [u8; 4]) -> Option<(Protection, bool)> {
+    let mut protection = Protection::NONE;
+    for (letter, yes, right) in
+        [(r, b'r', Protection::READ), (w, b'w', Protection::WRITE), (x, b'x', Protection::EXECUTE)]
+    {
+        if letter == yes {
+            protection |= right;
+        } else if letter != b'-' {
+            return None;
+        }
+    }
+    match sharing {
+        b's' => Some((protection, true)),
+        b'p' => Some((protection, false)),
+        _ => None,
+    }
+}
+
+/// The region of the line at the front of `text` and the length of that line with its newline, if it is one of the most
+/// common kind: anonymous memory without a name, whose line has one form and one length.
+#[inline(always)]
+pub(super) fn plain_line(text: &[u8]) -> Option<(Region, usize)> {
+    const TAIL: &[u8; 19] = b" 00000000 00:00 0 \n";
+    let (head, rest) = text.split_first_chunk::<30>()?;
+    if rest.first_chunk::<19>()? != TAIL {
+        return None;
+    }
+    Some((common_region(head)?, 49))
 }
 
 /// Offset, device, inode and name: `text` is what follows the permissions.
@@ -317,6 +409,14 @@ impl<R: Room> Reader<R> {
         }
     }
 
+    /// The next line's region, if the line is of the most common kind and has been read already; the line is then passed.
+    #[inline(always)]
+    pub(super) fn plain(&mut self) -> Option<Region> {
+        let (region, len) = plain_line(self.room.bytes().get(self.unread.clone())?)?;
+        self.unread.start = self.unread.start.saturating_add(len);
+        Some(region)
+    }
+
     /// Takes the line given last back: it will be given again. Only directly after it was given, and not a cut one.
     pub(super) fn unread(&mut self, line: &Range<usize>) {
         self.unread.start = line.start;
@@ -389,6 +489,11 @@ pub fn fuzz_lines(data: &[u8]) {
             (fast, slow) => panic!("{}: {fast:?} but naively {slow:?}", line.escape_ascii()),
         }
         assert_eq!(newline(line), None);
+        let common = [line, b"\n"].concat();
+        if let Some((region, len)) = plain_line(&common) {
+            assert_eq!(len, common.len());
+            assert_eq!(any_region(line).ok().map(|(region, _)| region), Some(region));
+        }
     }
     assert_eq!(newline(data), data.iter().position(|&byte| byte == b'\n'));
 }
@@ -411,16 +516,16 @@ fn naive(line: &[u8]) -> Option<(u64, u64, Protection, bool, u64, Device, u64, &
     let addresses = words.next()?;
     let dash = addresses.iter().position(|&byte| byte == b'-')?;
     let (start, end) = (number(&addresses[..dash], 16)?, number(&addresses[dash + 1..], 16)?);
-    let permissions = core::str::from_utf8(words.next()?).ok()?;
-    if permissions.len() != 4 || end <= start {
+    let &[ref rights @ .., sharing] = words.next()? else { return None };
+    if rights.len() != 3 || end <= start {
         return None;
     }
-    let shared = match &permissions[3..] {
-        "s" => true,
-        "p" => false,
+    let shared = match sharing {
+        b's' => true,
+        b'p' => false,
         _ => return None,
     };
-    let protection: Protection = permissions[..3].parse().ok()?;
+    let protection: Protection = core::str::from_utf8(rights).ok()?.parse().ok()?;
     let offset = number(words.next()?, 16)?;
     let device = words.next()?;
     let colon = device.iter().position(|&byte| byte == b':')?;

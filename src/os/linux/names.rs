@@ -26,6 +26,7 @@ pub(super) struct Raw<'a> {
 
 /// What stands behind a region. Asks the system only where the name allows of two meanings, and allocates only where it has
 /// to be rewritten.
+#[inline]
 pub(super) fn backing<'a>(names: &Names<'_>, raw: Raw<'a>) -> Backing<'a> {
     let Raw { name, escaped, shared, offset, device, inode } = raw;
     let of_kind = |kind, name: &'a [u8]| Backing {

@@ -10,7 +10,7 @@ use super::{Method, VSYSCALL, forced, sys};
 use crate::Protection;
 use crate::error::{ErrorKind, Failure};
 use crate::range::PageRange;
-use crate::region::{Backing, Detail, Region, Usage};
+use crate::region::{Backing, Detail, Device, Region, Usage};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -136,12 +136,21 @@ pub(crate) struct Walk {
     source: Source,
     /// How many regions were given.
     given: usize,
-    /// Of the region given last.
-    shared: bool,
-    line: Range<usize>,
-    header: Vec<u8>,
+    /// Of the region given last: what its line says of the backing, and with [`Detail::Usage`] the name and the figures.
+    rest: Rest,
+    name: Vec<u8>,
     usage: Usage,
     names: Names<'static>,
+}
+
+/// What a line says of the backing; the name stands in the reader's buffer.
+#[derive(Default)]
+struct Rest {
+    shared: bool,
+    offset: u64,
+    device: Option<Device>,
+    inode: u64,
+    name: Range<usize>,
 }
 
 enum Source {
@@ -165,9 +174,8 @@ impl Walk {
             foreign,
             source: Source::Ended,
             given: 0,
-            shared: false,
-            line: 0..0,
-            header: Vec::new(),
+            rest: Rest::default(),
+            name: Vec::new(),
             usage: Usage::default(),
             names: if detail == Detail::Region { Names::Own } else { Names::kept_of(target) },
         };
@@ -254,43 +262,61 @@ impl Walk {
         }
     }
 
+    #[inline]
     fn step_text(&mut self) -> Result<Option<Region>, Failure> {
         loop {
             let Source::Text(reader) = &mut self.source else { return Ok(None) };
-            let Some(range) = reader.line()? else {
-                if self.foreign && !reader.still_there() {
-                    return Err(Failure::new(ErrorKind::ProcessEnded).detail(
-                        "it ended, or began to run another program, while its mappings were being read",
-                    ));
+            // Most lines of a long list are anonymous memory, and all look alike.
+            if self.detail != Detail::Usage {
+                if let Some(region) = reader.plain() {
+                    self.given = self.given.saturating_add(1);
+                    if region.last() < self.range.first() {
+                        continue;
+                    }
+                    self.rest = Rest::default();
+                    return Ok(Some(region));
                 }
-                self.finish();
-                return Ok(None);
-            };
-            let line = reader.bytes(&range);
-            let (region, rest) = maps::region(line).map_err(|bad| bad.failure(line))?;
-            self.given = self.given.saturating_add(1);
-            if self.detail == Detail::Region {
-                if region.last() < self.range.first() {
-                    continue;
-                }
-                return Ok(Some(region));
             }
-            if maps::rest(rest).is_none() {
-                return Err(Failure::unexpected(line));
-            }
-            self.shared = region.is_shared();
-            if self.detail == Detail::Usage {
-                // Reading on overwrites the line in the buffer.
-                self.header.clear();
-                self.header.extend_from_slice(line);
-                self.read_usage()?;
-            } else {
-                self.line = range;
-            }
-            if region.last() >= self.range.first() {
-                return Ok(Some(region));
+            match self.step_line()? {
+                Some(region) if region.last() < self.range.first() => {}
+                stepped => return Ok(stepped),
             }
         }
+    }
+
+    fn step_line(&mut self) -> Result<Option<Region>, Failure> {
+        let Source::Text(reader) = &mut self.source else { return Ok(None) };
+        let Some(range) = reader.line()? else {
+            if self.foreign && !reader.still_there() {
+                return Err(Failure::new(ErrorKind::ProcessEnded).detail(
+                    "it ended, or began to run another program, while its mappings were being read",
+                ));
+            }
+            self.finish();
+            return Ok(None);
+        };
+        let line = reader.bytes(&range);
+        let (region, text) = maps::region(line).map_err(|bad| bad.failure(line))?;
+        self.given = self.given.saturating_add(1);
+        if self.detail == Detail::Region {
+            return Ok(Some(region));
+        }
+        let Some(rest) = maps::rest(text) else { return Err(Failure::unexpected(line)) };
+        self.rest = Rest {
+            shared: region.is_shared(),
+            offset: rest.offset,
+            device: rest.device,
+            inode: rest.inode,
+            // The name is the end of the line.
+            name: range.end.saturating_sub(rest.name.len())..range.end,
+        };
+        if self.detail == Detail::Usage {
+            // Reading on overwrites the line in the buffer.
+            self.name.clear();
+            self.name.extend_from_slice(rest.name);
+            self.read_usage()?;
+        }
+        Ok(Some(region))
     }
 
     /// Reads the figures behind a region's line.
@@ -311,17 +337,14 @@ impl Walk {
     /// What stands behind the region stepped to. Only of a walk with that detail.
     pub(crate) fn backing(&self) -> Backing<'_> {
         let Source::Text(reader) = &self.source else { return Backing::ANONYMOUS };
-        let line =
-            if self.detail == Detail::Usage { self.header.as_slice() } else { reader.bytes(&self.line) };
-        let Some(rest) = maps::region(line).ok().and_then(|(_, rest)| maps::rest(rest)) else {
-            return Backing::ANONYMOUS;
-        };
+        let rest = &self.rest;
+        let name = if self.detail == Detail::Usage { self.name.as_slice() } else { reader.bytes(&rest.name) };
         names::backing(
             &self.names,
             Raw {
-                name: rest.name,
+                name,
                 escaped: true,
-                shared: self.shared,
+                shared: rest.shared,
                 offset: rest.offset,
                 device: rest.device,
                 inode: rest.inode,

@@ -58,30 +58,50 @@ fn failure(process: Of<'_>, code: Code) -> Failure {
 
 /// The whole region that holds `page`, with the native answer.
 ///
-/// `VirtualQuery` counts from the page it is asked about; the region may begin below. Regions never reach across
-/// allocations, so its start is found by stepping from the start of its allocation.
+/// `VirtualQuery` counts from the page it is asked about; the region may begin below, though never below its allocation.
+/// Of a page below it tells where that page's region ends: in the same place, if it is the same region. So the start is
+/// found by steps of doubling length downward and a binary search: a number of calls that grows with the logarithm of the
+/// region's pages.
 fn native(process: Of<'_>, page: PageRange) -> Result<Option<(MEMORY_BASIC_INFORMATION, Region)>, Failure> {
     let ask = |address| sys::virtual_query(process, address).map_err(|code| failure(process, code));
-    let address = page.first();
-    let Some(info) = ask(address)? else { return ended_or(process, None) };
-    let Some(region) = region_from(&info) else { return ended_or(process, None) };
-    let allocation = info.AllocationBase;
-    let mut cursor = allocation.addr();
-    while cursor < address {
-        let Some(step) = ask(cursor)? else { break };
-        let Some(candidate) = region_from(&step) else { break };
-        if step.AllocationBase != allocation {
-            // Somebody gave the allocation back meanwhile: the first answer is the best there is.
-            break;
-        }
-        if candidate.contains(address) {
-            return Ok(Some((step, candidate)));
-        }
-        match candidate.last().checked_add(1) {
-            Some(next) if next > cursor => cursor = next,
-            _ => break,
+    let Some(info) = ask(page.first())? else { return ended_or(process, None) };
+    let Some(mut region) = region_from(&info) else { return ended_or(process, None) };
+    let allocation = info.AllocationBase.addr();
+    let end = region.as_range().end;
+    let same_region = |address| -> Result<bool, Failure> {
+        let below = ask(address)?;
+        Ok(below
+            .and_then(|info| region_from(&info))
+            .is_some_and(|below| below.allocation_base == Some(allocation) && below.as_range().end == end))
+    };
+    let page_size = crate::page::size();
+    // The lowest address known to be in the region, and the highest known to be below it, if any is.
+    let (mut inside, mut outside) = (region.base, None);
+    let mut step = page_size;
+    while inside > allocation && outside.is_none() {
+        let probe = inside.saturating_sub(step).max(allocation);
+        if same_region(probe)? {
+            inside = probe;
+            step = step.saturating_mul(2);
+        } else {
+            outside = Some(probe);
         }
     }
+    if let Some(mut outside) = outside {
+        // Both are multiples of the page size.
+        while let Some(pages) =
+            inside.checked_sub(outside).map(|bytes| bytes / page_size).filter(|&pages| pages > 1)
+        {
+            let probe = outside.saturating_add((pages / 2).saturating_mul(page_size));
+            if same_region(probe)? {
+                inside = probe;
+            } else {
+                outside = probe;
+            }
+        }
+    }
+    region.len = end.saturating_sub(inside);
+    region.base = inside;
     Ok(Some((info, region)))
 }
 

@@ -1,0 +1,112 @@
+//! Taking turns: the contenders of a group run one after the other, many times round, so that what the machine does
+//! meanwhile falls on all of them alike.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// What was measured of one contender.
+#[derive(serde::Serialize)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    /// Nanoseconds an operation: the median of all rounds.
+    pub(crate) nanoseconds: f64,
+    /// The median, over the rounds, of this one's time by that of the limit in the same round.
+    pub(crate) ratio: f64,
+    /// What folio aims at; the row keeps it if `ratio` is not above.
+    pub(crate) aim: Option<f64>,
+}
+
+/// Contenders that do the same work. The first row is the limit.
+#[derive(serde::Serialize)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) rounds: usize,
+    pub(crate) rows: Vec<Row>,
+}
+
+pub(crate) struct Contender<'a> {
+    name: &'static str,
+    aim: Option<f64>,
+    body: Box<dyn FnMut() + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    pub(crate) fn new<T>(name: &'static str, mut body: impl FnMut() -> T + 'a) -> Self {
+        let body = Box::new(move || drop(black_box(body())));
+        Self { name, aim: None, body }
+    }
+
+    /// One of ours, with the ratio that it is to keep.
+    pub(crate) fn aiming<T>(name: &'static str, aim: f64, body: impl FnMut() -> T + 'a) -> Self {
+        Self { aim: Some(aim), ..Self::new(name, body) }
+    }
+}
+
+pub(crate) struct Bench {
+    short: bool,
+    filter: Option<String>,
+    groups: Vec<Group>,
+}
+
+impl Bench {
+    pub(crate) fn new(short: bool, filter: Option<String>) -> Self {
+        Self { short, filter, groups: Vec::new() }
+    }
+
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()))
+    }
+
+    /// Measures a group: the first contender is the limit.
+    pub(crate) fn group(&mut self, name: String, mut contenders: Vec<Contender<'_>>) {
+        if !self.wants(&name) {
+            return;
+        }
+        eprintln!("measuring {name} ...");
+        let (rounds, slice) =
+            if self.short { (2, Duration::from_micros(100)) } else { (41, Duration::from_millis(4)) };
+        // How often each is repeated in one round: about as often as fits a slice of time.
+        let repeats: Vec<u32> = contenders
+            .iter_mut()
+            .map(|contender| {
+                let started = Instant::now();
+                let mut done = 0;
+                while started.elapsed() < slice && done < 1_000_000 {
+                    (contender.body)();
+                    done += 1;
+                }
+                done
+            })
+            .collect();
+        let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
+        for _ in 0..rounds {
+            for ((contender, &repeats), times) in contenders.iter_mut().zip(&repeats).zip(&mut times) {
+                let started = Instant::now();
+                for _ in 0..repeats {
+                    (contender.body)();
+                }
+                times.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(repeats));
+            }
+        }
+        let rows = contenders
+            .iter()
+            .zip(&times)
+            .map(|(contender, own)| Row {
+                name: contender.name.to_owned(),
+                nanoseconds: median(own.clone()),
+                ratio: median(own.iter().zip(&times[0]).map(|(own, limit)| own / limit).collect()),
+                aim: contender.aim,
+            })
+            .collect();
+        self.groups.push(Group { name, rounds, rows });
+    }
+
+    pub(crate) fn finish(self) -> Vec<Group> {
+        self.groups
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
