@@ -203,7 +203,9 @@ fn a_foreign_process_is_refused_with_a_remedy() {
     assert!(child >= 0);
     if child == 0 {
         // SAFETY: gives up root's rights in this child; no other thread of it exists.
-        let dropped = unsafe { libc::setgid(65_534) == 0 && libc::setuid(65_534) == 0 };
+        let group_dropped = unsafe { libc::setgid(65_534) } == 0;
+        // SAFETY: as above.
+        let dropped = group_dropped && unsafe { libc::setuid(65_534) } == 0;
         let refused = Process::open(pid).is_err_and(|error| {
             error.kind() == ErrorKind::NotPermitted
                 && error.remedy().is_some()
@@ -297,8 +299,10 @@ fn a_signal_handler_may_query() {
     static RIGHT: AtomicUsize = AtomicUsize::new(0);
 
     extern "C" fn handler(_: libc::c_int) {
+        // SAFETY: no precondition.
+        let errno = unsafe { libc::__errno_location() };
         // SAFETY: the address of this thread's `errno`, valid as long as the thread.
-        let errno = unsafe { &mut *libc::__errno_location() };
+        let errno = unsafe { &mut *errno };
         *errno = 4242;
         let local = 1_u8;
         let found = query(&raw const local).is_ok_and(|region| region.is_writable());
@@ -332,8 +336,10 @@ fn a_signal_handler_may_query() {
     }
     assert_eq!(WRONG.load(Ordering::Relaxed), 0);
     assert!(RIGHT.load(Ordering::Relaxed) >= 200);
-    // SAFETY: as above; all zero switches the timer off.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &std::mem::zeroed(), std::ptr::null_mut()) };
+    let off = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: off, it_value: off };
+    // SAFETY: `timer` is readable.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
 }
 
 /// x86-64 shows a page at the top of the address space that is none of the process's own.
