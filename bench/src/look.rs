@@ -68,8 +68,9 @@ impl Mappings {
         };
         assert_ne!(base, libc::MAP_FAILED);
         for index in (1..more).step_by(2) {
+            let at = base.wrapping_byte_add(index * page);
             // SAFETY: a page of the mapping just made.
-            let done = unsafe { libc::mprotect(base.byte_add(index * page), page, libc::PROT_READ) };
+            let done = unsafe { libc::mprotect(at, page, libc::PROT_READ) };
             assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
         }
         Self { base: base.addr(), len }

@@ -38,11 +38,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     report::print(&groups, arguments.markdown);
-    if let Some(path) = arguments.json {
-        if let Err(error) = report::write_json(&groups, &path) {
-            eprintln!("folio-bench: cannot write {}: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
+    if let Some(path) = arguments.json
+        && let Err(error) = report::write_json(&groups, &path)
+    {
+        eprintln!("folio-bench: cannot write {}: {error}", path.display());
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

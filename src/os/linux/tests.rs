@@ -38,6 +38,36 @@ fn in_child(body: impl FnOnce() -> u8) -> i32 {
     libc::WEXITSTATUS(status)
 }
 
+/// Another process of this very program, which waits and changes nothing.
+fn waiting() -> std::process::Child {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "os::linux::tests::helper_that_waits", "--nocapture"])
+        .env("FOLIO_WAIT", "1")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    let mut stdout = child.stdout.take().unwrap();
+    while !said.ends_with(b"waiting") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut stdout, &mut byte).unwrap();
+        said.push(byte[0]);
+    }
+    // The thread that speaks for the test runner may still be settling down.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    child
+}
+
+#[test]
+fn helper_that_waits() {
+    if std::env::var_os("FOLIO_WAIT").is_some() {
+        std::io::stdout().write_all(b"waiting").unwrap();
+        std::io::stdout().flush().unwrap();
+        let _read = std::io::stdin().read_line(&mut String::new());
+    }
+}
+
 /// Gives a number that folio keeps to another file.
 fn replace(number: i32, file: &File) {
     // SAFETY: this takes folio's descriptor away from it: that is the test.
@@ -83,12 +113,7 @@ fn text_and_ioctl_agree_on_every_field_of_a_whole_process() {
     if !ioctl_is_there() {
         return skip("text_and_ioctl_agree_on_every_field_of_a_whole_process", NO_IOCTL);
     }
-    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-    // Until it runs its own program, it is a copy of this one and changes.
-    while std::fs::read(format!("/proc/{}/comm", child.id())).unwrap() != b"sleep\n" {
-        std::thread::yield_now();
-    }
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut child = waiting();
     let process = Process::open(child.id()).unwrap();
     let mut compared = 0;
     let mut mappings = process.mappings().unwrap();
@@ -207,7 +232,7 @@ fn a_number_given_to_another_file_is_noticed_and_not_closed() {
     if !ioctl_is_there() {
         return skip("a_number_given_to_another_file_is_noticed_and_not_closed", NO_IOCTL);
     }
-    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut other = waiting();
     let others =
         [format!("/proc/{}/maps", other.id()), String::from("/dev/null"), String::from("/proc/self/status")];
     let area = Area::new(3);
@@ -348,7 +373,7 @@ fn injected_failures_give_answers_or_errors_and_leave_no_damage() {
         libc::EIO,
         libc::EOVERFLOW,
     ];
-    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut child = waiting();
     let pid = child.id();
     let code = in_child(move || {
         let area = Area::new(3);
