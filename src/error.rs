@@ -174,13 +174,16 @@ impl fmt::Display for Error {
         if let Some(detail) = self.failure.detail {
             write!(f, ": {detail}")?;
         }
-        #[cfg(feature = "std")]
-        if let Some(source) = &self.source {
-            write!(f, ": {source}")?;
-        }
-        #[cfg(not(feature = "std"))]
-        if let Some(code) = self.failure.code {
-            write!(f, " (os error {code})")?;
+        // Of a process that is not there, the system's own words ("no such file") only lead astray.
+        if !matches!(self.failure.kind, ErrorKind::NoSuchProcess | ErrorKind::ProcessEnded) {
+            #[cfg(feature = "std")]
+            if let Some(source) = &self.source {
+                write!(f, ": {source}")?;
+            }
+            #[cfg(not(feature = "std"))]
+            if let Some(code) = self.failure.code {
+                write!(f, " (os error {code})")?;
+            }
         }
         if let Some(evidence) = &self.failure.evidence {
             write!(f, ": `{}`", evidence.escape_ascii())?;

@@ -243,6 +243,50 @@ fn a_process_not_waited_for_has_ended() {
     child.wait().unwrap();
 }
 
+/// The same of a process that was opened while it lived, by every way of asking, also in the middle of a list.
+#[test]
+fn a_process_that_ended_and_is_not_waited_for_says_so() {
+    let mut helper = Helper::start("helper_that_waits", "child");
+    helper.line();
+    let process = Process::open(helper.pid()).unwrap();
+    let address = process.regions().unwrap().next().unwrap().unwrap().as_range().start;
+    let mut begun = process.regions().unwrap();
+    begun.next().unwrap().unwrap();
+    let mut listing = process.mappings_with_usage().unwrap();
+    listing.advance().unwrap().unwrap();
+    helper.child.kill().unwrap();
+    while !std::fs::read_to_string(format!("/proc/{}/stat", helper.pid())).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let listed = loop {
+        match listing.advance() {
+            Ok(Some(_)) => {}
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(listing.advance().unwrap().is_none(), "an error ends the list");
+    for (index, result) in [
+        process.query(address).map(drop),
+        process.backing(address).map(drop),
+        process.usage(address).map(drop),
+        process.snapshot().map(drop),
+        process.regions().map(drop),
+        begun.collect::<Result<Vec<_>, _>>().map(drop),
+        listed,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let error = result.expect_err("an ended process looked like one with nothing more mapped");
+        // An ordinary user is no longer let in.
+        assert!(
+            matches!(error.kind(), ErrorKind::ProcessEnded | ErrorKind::NotPermitted),
+            "{index}: {error}"
+        );
+    }
+}
+
 /// A handle outlives the program that its process was running.
 #[test]
 fn a_process_that_runs_another_program_is_still_found() {
