@@ -255,7 +255,11 @@ fn a_process_that_ended_and_is_not_waited_for_says_so() {
     let mut listing = process.mappings_with_usage().unwrap();
     listing.advance().unwrap().unwrap();
     helper.child.kill().unwrap();
-    while !std::fs::read_to_string(format!("/proc/{}/stat", helper.pid())).unwrap().contains(") Z ") {
+    // All its threads, that is.
+    let folder = format!("/proc/{}", helper.pid());
+    while std::fs::read_dir(format!("{folder}/task")).unwrap().count() > 1
+        || !std::fs::read_to_string(format!("{folder}/stat")).unwrap().contains(") Z ")
+    {
         std::thread::yield_now();
     }
     let listed = loop {

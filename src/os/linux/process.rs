@@ -4,7 +4,10 @@ use super::sys;
 use crate::error::{ErrorKind, Failure};
 use alloc::ffi::CString;
 use alloc::format;
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::RawDir;
 use rustix::io::Errno;
 
 /// This process, or another.
@@ -36,9 +39,12 @@ impl Target {
             other => sys::failure(other),
         })?;
         let maps = open_in(folder.as_fd(), c"maps")?;
-        let other = Other { pid, folder, maps };
+        let mut other = Other { pid, folder, maps };
         if other.state() == State::Ended {
-            return Err(Failure::new(ErrorKind::ProcessEnded));
+            match other.open_in_thread(c"maps") {
+                Some(maps) => other.maps = maps,
+                None => return Err(Failure::new(ErrorKind::ProcessEnded)),
+            }
         }
         Ok(Self(Some(other)))
     }
@@ -75,16 +81,35 @@ impl Other {
     }
 
     /// A file of the process, opened anew.
-    pub(super) fn open(&self, name: &core::ffi::CStr) -> Result<OwnedFd, Failure> {
+    pub(super) fn open(&self, name: &CStr) -> Result<OwnedFd, Failure> {
         open_in(self.folder.as_fd(), name)
     }
 
-    /// What became of the process, from its `stat`.
-    pub(super) fn state(&self) -> State {
-        let mut buffer = [0; 512];
-        let Ok(file) = sys::open_at(self.folder.as_fd(), c"stat") else { return State::Ended };
-        let Ok(read) = sys::read(file.as_fd(), &mut buffer) else { return State::Ended };
-        state_from(buffer.get(..read).unwrap_or_default())
+    /// The same file, of a thread that lives on after the process's first thread has ended: the first one's shows nothing
+    /// then, though the process has its memory still.
+    pub(super) fn open_in_thread(&self, name: &CStr) -> Option<OwnedFd> {
+        let threads = sys::open_at(self.folder.as_fd(), c"task").ok()?;
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut entries = RawDir::new(threads.as_fd(), &mut buffer);
+        while let Some(Ok(entry)) = entries.next() {
+            let thread = entry.file_name().to_bytes();
+            if !thread.first().is_some_and(u8::is_ascii_digit) {
+                continue;
+            }
+            let of_thread = |name: &CStr| {
+                let path = CString::new([thread, b"/", name.to_bytes()].concat()).ok()?;
+                sys::open_at(threads.as_fd(), &path).ok()
+            };
+            if of_thread(c"stat").map_or(State::Ended, |stat| read_state(&stat)) == State::Alive {
+                return of_thread(name);
+            }
+        }
+        None
+    }
+
+    /// What became of the process's first thread, from its `stat`.
+    fn state(&self) -> State {
+        sys::open_at(self.folder.as_fd(), c"stat").map_or(State::Ended, |stat| read_state(&stat))
     }
 
     /// That the process has no mappings: fine for a kernel thread, an error for any other.
@@ -94,6 +119,12 @@ impl Other {
             State::Ended | State::Alive => Err(Failure::new(ErrorKind::ProcessEnded)),
         }
     }
+}
+
+fn read_state(stat: &OwnedFd) -> State {
+    let mut buffer = [0; 512];
+    let read = sys::read(stat.as_fd(), &mut buffer).unwrap_or(0);
+    state_from(buffer.get(..read).unwrap_or_default())
 }
 
 /// The name in `stat` is in parentheses and may hold any byte, parentheses too: what counts stands after the last one.
@@ -117,7 +148,7 @@ pub(super) fn state_from(stat: &[u8]) -> State {
     }
 }
 
-fn open_in(folder: BorrowedFd<'_>, name: &core::ffi::CStr) -> Result<OwnedFd, Failure> {
+fn open_in(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Failure> {
     sys::open_at(folder, name).map_err(|errno| match errno {
         // The folder was there: so the process was.
         Errno::NOENT | Errno::SRCH => Failure::system(ErrorKind::ProcessEnded, errno.raw_os_error()),

@@ -205,6 +205,46 @@ fn a_process_whose_first_thread_has_ended_is_still_found() {
     assert_eq!(code, 7);
 }
 
+/// The same of another process: it is not to be taken for one that has ended.
+#[test]
+fn another_process_whose_first_thread_has_ended_is_still_found() {
+    let area = Area::new(3);
+    let (mut said, mut speaks) = std::os::unix::net::UnixStream::pair().unwrap();
+    // SAFETY: the child does what `in_child` lets it do.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let worker = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let _said = speaks.write_all(b"x");
+            let _waited = std::io::Read::read(&mut speaks, &mut [0]);
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) }
+        });
+        core::mem::forget(worker);
+        // SAFETY: ends this thread alone; nothing of it is used afterwards.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    let opened_before = Process::open(pid.unsigned_abs()).unwrap();
+    std::io::Read::read_exact(&mut said, &mut [0]).unwrap();
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap();
+    assert_eq!(super::process::state_from(&stat), super::process::State::Ended, "the first thread has ended");
+    for process in [opened_before, Process::open(pid.unsigned_abs()).unwrap()] {
+        for method in [Method::Ioctl, Method::Text] {
+            let found = || force(method, || process.query(area.page(1)));
+            assert!(found().unwrap().is_writable(), "{method:?}");
+        }
+        assert!(process.snapshot().unwrap().find(area.page(1)).is_some());
+        assert_eq!(process.usage(area.page(1)).unwrap().size(), crate::range::wide(area.len()));
+        assert!(process.backing(area.page(1)).unwrap().name().is_empty());
+    }
+    said.write_all(b"x").unwrap();
+    let mut status = 0;
+    // SAFETY: our child, and `status` is writable.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+}
+
 /// Trap: the kept descriptor was closed by somebody.
 #[test]
 fn a_closed_descriptor_is_opened_again() {

@@ -40,7 +40,12 @@ fn by_ioctl(target: &Target, page: PageRange, mut name: Option<&mut [u8]>) -> Re
     if matches!(asked, Err(Errno::SRCH)) {
         // Perhaps it lives on, running another program.
         let maps = other.open(c"maps")?;
-        asked = procmap::ask(maps.as_fd(), page.first(), Want::Covering, name);
+        asked = procmap::ask(maps.as_fd(), page.first(), Want::Covering, name.as_deref_mut());
+    }
+    if matches!(asked, Err(Errno::SRCH)) {
+        if let Some(maps) = other.open_in_thread(c"maps") {
+            asked = procmap::ask(maps.as_fd(), page.first(), Want::Covering, name);
+        }
     }
     match asked {
         Ok(found) => Ok(Answer::Found(found)),
@@ -53,11 +58,22 @@ fn by_ioctl(target: &Target, page: PageRange, mut name: Option<&mut [u8]>) -> Re
 
 #[cold]
 fn by_text(target: &Target, page: PageRange) -> Result<Option<Region>, Failure> {
-    match maps::find(open_text(target, Detail::Region)?, page)? {
+    let mut found = maps::find(open_text(target, Detail::Region)?, page)?;
+    if let maps::Found::NoMemory = found {
+        if let Some(file) = text_of_thread(target, Detail::Region) {
+            found = maps::find(file, page)?;
+        }
+    }
+    match found {
         maps::Found::Region(region) => Ok(Some(region)),
         maps::Found::Hole => Ok(None),
         maps::Found::NoMemory => no_memory(target).map(|()| None),
     }
+}
+
+/// The text by way of another thread than the first, which has ended.
+fn text_of_thread(target: &Target, detail: Detail) -> Option<OwnedFd> {
+    target.other()?.open_in_thread(if detail == Detail::Usage { c"smaps" } else { c"maps" })
 }
 
 fn no_memory(target: &Target) -> Result<(), Failure> {
@@ -198,8 +214,13 @@ impl Walk {
         let mut reader = Reader::with_names(open_text(target, detail)?);
         // Nothing at all to read: a process without memory. Now is when its folder can be asked why.
         if !reader.fill()? {
-            no_memory(target)?;
-            return Ok(walk);
+            match text_of_thread(target, detail) {
+                Some(file) => reader = Reader::with_names(file),
+                None => {
+                    no_memory(target)?;
+                    return Ok(walk);
+                }
+            }
         }
         walk.source = Source::Text(reader);
         Ok(walk)
