@@ -47,6 +47,22 @@ impl Once {
     }
 }
 
+impl Once {
+    /// A set of page sizes; `None` (it could not be found out for now) is not remembered.
+    fn sizes(&self, ask: fn() -> Option<PageSizes>) -> PageSizes {
+        match self.0.load(Ordering::Relaxed) {
+            0 => match ask() {
+                Some(sizes) => {
+                    self.0.store(sizes.marked(), Ordering::Relaxed);
+                    sizes
+                }
+                None => PageSizes::EMPTY,
+            },
+            known => PageSizes::from_marked(known),
+        }
+    }
+}
+
 /// The size in bytes of the system's ordinary (smallest) page: a power of two, at least 512.
 ///
 /// # Cost
@@ -55,7 +71,7 @@ impl Once {
 ///
 /// # Platforms
 ///
-/// | Linux, Android | `AT_PAGESZ` of the auxiliary vector: 4, 16 or 64 KiB |
+/// | Linux, Android | the least alignment that `madvise` takes, found by one to five calls of no effect: 4, 16 or 64 KiB |
 /// |---|---|
 /// | Windows | `GetSystemInfo`: 4 KiB |
 /// | unsupported | 64 KiB, the page of WebAssembly |
@@ -151,6 +167,10 @@ pub fn checked_ceil<T>(address: *const T) -> Result<*const T> {
 }
 
 /// Every page size that memory can have here: the ordinary one, [`huge_sizes`] and [`transparent_sizes`].
+///
+/// # Cost
+///
+/// The first call reads two folders of `/sys` on Linux; later ones make no system call.
 pub fn sizes() -> PageSizes {
     huge_sizes().union(transparent_sizes()).with(base_size())
 }
@@ -170,7 +190,7 @@ pub fn sizes() -> PageSizes {
 /// | unsupported | empty |
 pub fn huge_sizes() -> PageSizes {
     static SIZES: Once = Once::new();
-    PageSizes::from_marked(SIZES.get(|| os::huge_page_sizes().marked()))
+    SIZES.sizes(os::huge_page_sizes)
 }
 
 /// The sizes that the system can give to ordinary memory by itself ("transparent huge pages"), whether they are switched
@@ -179,9 +199,13 @@ pub fn huge_sizes() -> PageSizes {
 /// # Platforms
 ///
 /// Linux: `/sys/kernel/mm/transparent_hugepage/hugepages-*` (kernel 6.8), before that `hpage_pmd_size`. Empty elsewhere.
+///
+/// # Cost
+///
+/// As [`huge_sizes`].
 pub fn transparent_sizes() -> PageSizes {
     static SIZES: Once = Once::new();
-    PageSizes::from_marked(SIZES.get(|| os::transparent_page_sizes().marked()))
+    SIZES.sizes(os::transparent_page_sizes)
 }
 
 /// The size of a page: a power of two.

@@ -137,7 +137,7 @@ fn the_longest_name_is_found() {
 
 #[test]
 fn memory_objects_are_told_from_files() {
-    let name = std::ffi::CString::new(b"pool \xff".to_vec()).unwrap();
+    let name = std::ffi::CString::new(b"pool\n \xff".to_vec()).unwrap();
     // SAFETY: `name` ends with a NUL.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     assert!(fd >= 0);
@@ -147,7 +147,7 @@ fn memory_objects_are_told_from_files() {
     let mapped = Mapped::new(&file, 0, true);
     let backing = mapped.backing();
     assert_eq!((backing.kind(), backing.is_deleted()), (BackingKind::SharedMemory, false));
-    assert_eq!(backing.name(), b"/memfd:pool \xff");
+    assert_eq!(backing.name(), b"/memfd:pool\n \xff");
     assert_eq!(backing.path(), None);
     assert!(query(without_provenance::<u8>(mapped.base)).unwrap().is_shared());
 }
@@ -325,6 +325,129 @@ fn a_process_that_runs_another_program_is_still_found() {
     let code = regions.iter().find(|region| region.is_executable()).unwrap();
     assert!(process.backing(code.as_range().start).unwrap().path().is_some());
     helper.finish();
+}
+
+/// Trap: between `vfork` and `exec` a process uses its parent's memory. A handle made then must not go on describing the
+/// parent.
+#[test]
+fn a_handle_made_between_vfork_and_exec_follows_the_process() {
+    let test = "a_handle_made_between_vfork_and_exec_follows_the_process";
+    if role().is_some() {
+        say("again");
+        return wait_for_parent();
+    }
+    struct Plan {
+        go: libc::c_int,
+        said: libc::c_int,
+        program: std::ffi::CString,
+        arguments: [*const libc::c_char; 5],
+        environment: [*const libc::c_char; 2],
+    }
+    extern "C" fn child(plan: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the parent passes a `Plan` that it keeps until this process has ended.
+        let plan = unsafe { &*plan.cast::<Plan>() };
+        let mut byte = 0_u8;
+        // SAFETY: descriptors of the plan; `byte` is writable.
+        unsafe { libc::read(plan.go, (&raw mut byte).cast(), 1) };
+        // SAFETY: descriptors of the plan.
+        unsafe { libc::dup2(plan.said, 1) };
+        // SAFETY: as above: closed after the parent's last word, it ends the program that is run now.
+        unsafe { libc::dup2(plan.go, 0) };
+        // SAFETY: strings with a NUL and lists with a null at the end.
+        unsafe { libc::execve(plan.program.as_ptr(), plan.arguments.as_ptr(), plan.environment.as_ptr()) };
+        1
+    }
+    let (go, mut said) =
+        (std::os::unix::net::UnixStream::pair().unwrap(), std::os::unix::net::UnixStream::pair().unwrap());
+    let arguments = [test, "--exact", "--nocapture", "--test-threads=1"]
+        .map(|text| std::ffi::CString::new(text).unwrap());
+    let role = c"FOLIO_CHILD=after";
+    let program = std::ffi::CString::new(std::env::current_exe().unwrap().as_os_str().as_bytes()).unwrap();
+    let [a, b, c, _] = &arguments;
+    let mut plan = Plan {
+        go: go.1.as_raw_fd(),
+        said: said.1.as_raw_fd(),
+        arguments: [program.as_ptr(), a.as_ptr(), b.as_ptr(), c.as_ptr(), std::ptr::null()],
+        environment: [role.as_ptr(), std::ptr::null()],
+        program,
+    };
+    let area = Area::new(3);
+    let stack = Area::new(64);
+    let top = std::ptr::with_exposed_provenance_mut::<libc::c_void>(stack.page(64));
+    // SAFETY: the child runs on a stack of its own, makes system calls only, and leaves this memory by `exec`; the plan and
+    // the stack are kept until then.
+    let pid = unsafe { libc::clone(child, top, libc::CLONE_VM | libc::SIGCHLD, (&raw mut plan).cast()) };
+    assert!(pid > 0);
+    let process = Process::open(pid.unsigned_abs()).unwrap();
+    // Now it shares this memory ...
+    assert!(process.query(area.page(1)).unwrap().is_writable());
+    std::io::Write::write_all(&mut &go.0, b"x").unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"> again") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut said.0, &mut byte).unwrap();
+        heard.push(byte[0]);
+    }
+    // ... and now no longer.
+    assert_eq!(process.query(area.page(1)).map_err(|error| error.kind()), Err(ErrorKind::Unmapped));
+    let listed: Vec<_> = process.regions().unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(listed.iter().all(|region| process.query(region.as_range().start).unwrap() == *region));
+    go.0.shutdown(std::net::Shutdown::Both).unwrap();
+    let mut status = 0;
+    // SAFETY: our child, and `status` is writable.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+}
+
+/// A thread's number opens its process, for as long as that lives.
+#[test]
+fn the_number_of_a_thread_opens_its_process() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        // SAFETY: no precondition.
+        let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+        tell.send(u32::try_from(thread).unwrap()).unwrap();
+        let _ended = ended.recv();
+    });
+    let process = Process::open(told.recv().unwrap()).unwrap();
+    assert_eq!(process.id(), std::process::id());
+    drop(end);
+    thread.join().unwrap();
+    let local = 1_u8;
+    assert!(process.query((&raw const local).addr()).unwrap().is_writable());
+    assert!(!process.snapshot().unwrap().is_empty());
+}
+
+/// Trap: process ids are reused.
+#[test]
+fn a_handle_does_not_follow_its_number_to_another_process() {
+    let test = "a_handle_does_not_follow_its_number_to_another_process";
+    let mut helper = Helper::start("helper_that_waits", "child");
+    helper.line();
+    let pid = helper.pid();
+    let process = Process::open(pid).unwrap();
+    let address = process.regions().unwrap().next().unwrap().unwrap().as_range().start;
+    helper.child.kill().unwrap();
+    helper.child.wait().unwrap();
+    for _ in 0..200 {
+        if std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).is_err() {
+            return skipped(test, "choosing the next process's number takes CAP_CHECKPOINT_RESTORE");
+        }
+        let mut next = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let reused = next.id() == pid;
+        if reused {
+            assert_eq!(process.query(address).unwrap_err().kind(), ErrorKind::ProcessEnded);
+            assert_eq!(process.snapshot().unwrap_err().kind(), ErrorKind::ProcessEnded);
+            assert_eq!(process.usage(address).unwrap_err().kind(), ErrorKind::ProcessEnded);
+            assert!(Process::open(pid).is_ok());
+        }
+        next.kill().unwrap();
+        next.wait().unwrap();
+        if reused {
+            return;
+        }
+    }
+    skipped(test, "other processes kept taking the number");
 }
 
 /// Threads of the kernel live and have no memory: an empty list, and nothing mapped anywhere.

@@ -170,7 +170,7 @@ fn a_child_of_sixty_thousand_mappings_is_listed_whole() {
         let whole =
             all(&Process::current()).into_iter().filter(|region| region.as_range().start >= area.base());
         assert!(whole.count() >= pages);
-        for index in (0..pages).step_by(997) {
+        for index in (0..pages).step_by(99_700 / usize::try_from(common::rounds(100)).unwrap()) {
             assert_eq!(
                 folio::query(std::ptr::without_provenance::<u8>(area.page(index))).unwrap(),
                 regions[index]
@@ -199,7 +199,7 @@ fn a_child_of_sixty_thousand_mappings_is_listed_whole() {
         assert_eq!(region.is_writable(), index % 2 == 1);
     }
     let snapshot = process.snapshot().unwrap();
-    for index in (0..pages).step_by(331) {
+    for index in (0..pages).step_by(33_100 / usize::try_from(common::rounds(100)).unwrap()) {
         let address = base + index * page::size() + 5;
         assert_eq!(snapshot.find_region(address), Some(listed[index]));
         assert_eq!(process.query(address).unwrap(), listed[index]);
@@ -230,9 +230,9 @@ fn usage_follows_what_is_touched() {
     let mut seen = false;
     while let Some(mapping) = listing.advance().unwrap() {
         let usage = mapping.usage().unwrap();
-        assert_eq!(usage.size(), u64::try_from(mapping.region().len()).unwrap());
         if mapping.region().contains(area.base()) {
             seen = true;
+            assert_eq!(usage.size(), u64::try_from(mapping.region().len()).unwrap());
             assert_eq!(usage.resident(), after.resident());
             assert_eq!(mapping.backing().kind(), BackingKind::Anonymous);
         }

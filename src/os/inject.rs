@@ -17,6 +17,7 @@ pub(crate) use active::*;
 #[allow(dead_code, reason = "a backend that makes no calls has no use for it")]
 mod active {
     use core::cell::{Cell, RefCell};
+    use std::boxed::Box;
     use std::thread_local;
     use std::vec::Vec;
 
@@ -24,6 +25,7 @@ mod active {
         static ORDER: Cell<Option<Order>> = const { Cell::new(None) };
         static CALLS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
         static RECORDING: Cell<bool> = const { Cell::new(false) };
+        static ACTION: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
     }
 
     #[derive(Clone, Copy)]
@@ -37,6 +39,10 @@ mod active {
     pub(crate) fn point(call: &'static str) -> Option<i32> {
         if RECORDING.get() {
             CALLS.with_borrow_mut(|calls| calls.push(call));
+        }
+        let due = ACTION.with_borrow_mut(|action| action.take_if(|(name, _)| *name == call));
+        if let Some((_, act)) = due {
+            act();
         }
         let mut order = ORDER.get()?;
         if order.call.is_some_and(|name| name != call) {
@@ -61,6 +67,11 @@ mod active {
         ORDER.set(Some(Order { call, skip: n, code }));
         let result = body();
         (result, ORDER.take().is_none())
+    }
+
+    /// Lets something happen just before this thread's next call of a name: what a signal handler or another thread could do.
+    pub(crate) fn just_before(call: &'static str, act: impl FnOnce() + 'static) {
+        ACTION.set(Some((call, Box::new(act))));
     }
 
     /// Runs `body` and gives the names of the system calls it made on this thread.

@@ -5,8 +5,8 @@
 //! ```text
 //! page_size() -> usize                          a power of two
 //! granularity() -> usize                        what new mappings are aligned to
-//! huge_page_sizes() -> PageSizes                that a mapping can ask for
-//! transparent_page_sizes() -> PageSizes         that the system gives by itself
+//! huge_page_sizes() -> Option<PageSizes>        that a mapping can ask for; None: cannot be found out for now
+//! transparent_page_sizes() -> Option<PageSizes> that the system gives by itself
 //! capabilities() -> Capabilities
 //! limits() -> Result<Limits, Failure>           all but the number of mappings
 //! process_id() -> u32

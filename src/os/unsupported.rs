@@ -19,12 +19,12 @@ pub(crate) fn granularity() -> usize {
     page_size()
 }
 
-pub(crate) fn huge_page_sizes() -> PageSizes {
-    PageSizes::EMPTY
+pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
+    Some(PageSizes::EMPTY)
 }
 
-pub(crate) fn transparent_page_sizes() -> PageSizes {
-    PageSizes::EMPTY
+pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
+    Some(PageSizes::EMPTY)
 }
 
 pub(crate) fn capabilities() -> Capabilities {

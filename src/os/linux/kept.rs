@@ -4,11 +4,15 @@
 //! its parent. And a number is not a property: anybody in the process may close it or give it to another file. So:
 //!
 //! - The number stands in a page that the kernel clears in the child of a `fork` (`MADV_WIPEONFORK`, Linux 4.14): the child
-//!   reads 0 there, which means "not open". That costs no system call.
+//!   reads 0 there, which means "nothing done yet". That costs no system call. A new number is put only in the place of
+//!   "closed", which is not 0: so it cannot be put there by a child that was forked (in a signal handler, say) after its
+//!   parent had opened the file. And the number is read once more after each answer.
 //! - Beside the number stands the inode of the file it was given for, in the same atomic word. Whenever an answer is a
 //!   surprise (an error, nothing mapped, a region elsewhere), and for every 64th answer without a surprise, `fstat` shows
 //!   whether the number still is that file. If not, a new descriptor is opened. The old number is *not* closed: it is
 //!   somebody else's.
+//! - Threads may have tables of descriptors of their own (`unshare(CLONE_FILES)`): then one thread's number is never another's,
+//!   each replaces it in turn, and the files replaced stay open. After some dozens of replacements nothing is kept any more.
 //! - The number is high, so that it is not given out again by chance: the system gives the lowest free one.
 //! - `/proc/thread-self/maps` is opened rather than `/proc/self/maps`: when the first thread of a process has ended and
 //!   others live on, the latter is empty.
@@ -31,6 +35,8 @@ struct Kept {
     word: AtomicU64,
     /// Counts answers, so that every 64th is verified. Racing increments may be lost; that only shifts which is verified.
     answers: AtomicU32,
+    /// How often a descriptor was opened for the word.
+    opened: AtomicU32,
     /// How many regions the last complete listing had: a hint.
     listed: AtomicUsize,
 }
@@ -42,19 +48,26 @@ static PAGE: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
 static NO_PAGE: Kept = Kept {
     word: AtomicU64::new(Word::UNAVAILABLE.0),
     answers: AtomicU32::new(0),
+    opened: AtomicU32::new(0),
     listed: AtomicUsize::new(0),
 };
 
 const VERIFY_EVERY: u32 = 64;
+
+/// How often a lost descriptor is replaced before none is kept any more.
+const MOST_OPENED: u32 = 64;
 
 /// A descriptor's number plus one in the upper half, 32 bits of its file's identity in the lower.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Word(u64);
 
 impl Word {
-    const CLOSED: Self = Self(0);
+    /// What a page begins with, and what `fork` leaves in the child.
+    const FRESH: Self = Self(0);
     /// The ioctl is not to be had: do not try again in this process.
     const UNAVAILABLE: Self = Self(1);
+    /// No descriptor is open.
+    const CLOSED: Self = Self(2);
 
     fn new(fd: i32, identity: u32) -> Option<Self> {
         let number = u32::try_from(fd).ok()?.checked_add(1)?;
@@ -142,8 +155,9 @@ pub(super) fn open_maps() -> io::Result<OwnedFd> {
     open_own(c"/proc/thread-self/maps", c"/proc/self/maps")
 }
 
-/// A descriptor of our own `maps` under a high number, and its word.
-fn open() -> io::Result<(OwnedFd, Word)> {
+/// Opens our own `maps` under a high number and puts it in the place of "closed". `None`: another thread was faster, or this
+/// is the child of a `fork` made meanwhile: look at the word again.
+fn open(kept: &Kept) -> io::Result<Option<Word>> {
     let low = open_maps()?;
     // The highest numbers below 1024: above that the table of descriptors would have to grow for it.
     let lowest = sys::descriptor_limit().min(1024).saturating_sub(64);
@@ -151,24 +165,45 @@ fn open() -> io::Result<(OwnedFd, Word)> {
         Ok(lowest) if lowest > low.as_raw_fd() => sys::duplicate(low.as_fd(), lowest).unwrap_or(low),
         _ => low,
     };
-    let identity = identity(&sys::status(fd.as_fd())?);
-    match Word::new(fd.as_raw_fd(), identity) {
-        Some(word) => Ok((fd, word)),
-        None => Err(Errno::BADF),
+    // From here on the number is not owned in Rust's sense: whoever closes it in our stead must not bring this thread to an
+    // abort in a destructor.
+    let number = fd.into_raw_fd();
+    // SAFETY: the descriptor was ours a moment ago; see `ask` for what happens if somebody takes it away.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    let Some(word) = Word::new(number, identity(&sys::status(fd)?)) else { return Err(Errno::BADF) };
+    if kept.word.compare_exchange(Word::CLOSED.0, word.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        return Ok(Some(word));
     }
+    if verified(word, fd) {
+        // SAFETY: the number is the file opened above, and nobody was told of it.
+        unsafe { io::close(number) };
+    }
+    Ok(None)
 }
 
-/// Opens anew and puts the word in the place of `old`. When another thread was faster, its word counts.
+/// Sees to it that the word is one to ask by, and gives it.
 #[cold]
-fn reopen(kept: &Kept, old: Word) -> io::Result<Word> {
-    let (fd, word) = open()?;
-    match kept.word.compare_exchange(old.0, word.0, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {
-            // Kept open from here on: the number now lives in the word.
-            let _number = fd.into_raw_fd();
-            Ok(word)
+fn reopened(kept: &Kept) -> io::Result<Word> {
+    loop {
+        let word = Word(kept.word.load(Ordering::Acquire));
+        match word {
+            Word::FRESH => {
+                let _ = kept.word.compare_exchange(
+                    Word::FRESH.0,
+                    Word::CLOSED.0,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+            }
+            Word::CLOSED => {
+                if kept.opened.fetch_add(1, Ordering::Relaxed) >= MOST_OPENED {
+                    kept.word.store(Word::UNAVAILABLE.0, Ordering::Release);
+                } else if let Some(word) = open(kept)? {
+                    return Ok(word);
+                }
+            }
+            word => return Ok(word),
         }
-        Err(current) => Ok(Word(current)),
     }
 }
 
@@ -203,16 +238,17 @@ pub(super) fn ask(address: usize, want: Want, verify: Verify, mut name: Option<&
     // with us; the text, on a descriptor of its own, cannot be disturbed.
     for _ in 0..3 {
         let mut word = Word(kept.word.load(Ordering::Acquire));
-        if word == Word::CLOSED {
-            match reopen(kept, word) {
+        if matches!(word, Word::FRESH | Word::CLOSED) {
+            match reopened(kept) {
                 Ok(opened) => word = opened,
                 Err(_) => return Answer::Unavailable,
             }
         }
         let Some(number) = word.fd() else { return Answer::Unavailable };
-        // SAFETY: the number is not -1. It was a descriptor of ours when the word was stored; if it has been closed or
-        // given away since, the calls made on it (`ioctl` with PROCMAP_QUERY, `fstat`) fail or answer about another file,
-        // and change nothing in it; `verified` finds that out.
+        // SAFETY: the number is not -1. It was a descriptor of ours when the word was stored. `borrow_raw` asks that it stay
+        // open, which nobody can promise of a number that others may close; it is needed for the types only. What it
+        // protects against does not happen here: the calls made on the number (`ioctl` with PROCMAP_QUERY, `fstat`)
+        // change nothing in any file, whichever it is by then, and `verified` finds out.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         let asked = procmap::ask(fd, address, want, name.as_deref_mut());
         let plausible = match &asked {
@@ -229,6 +265,10 @@ pub(super) fn ask(address: usize, want: Want, verify: Verify, mut name: Option<&
             Err(Errno::NOENT) => verify == Verify::Sampled && want == Want::CoveringOrNext,
             Err(_) => false,
         };
+        if Word(kept.word.load(Ordering::Acquire)) != word {
+            // Replaced meanwhile, or cleared: this has become the child of a `fork`, and the answer is about its parent.
+            continue;
+        }
         if plausible || verified(word, fd) {
             match asked {
                 Ok(found) => return Answer::Found(found),
@@ -248,7 +288,7 @@ pub(super) fn ask(address: usize, want: Want, verify: Verify, mut name: Option<&
                 }
             }
         }
-        let _ = kept.word.compare_exchange(word.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = kept.word.compare_exchange(word.0, Word::CLOSED.0, Ordering::AcqRel, Ordering::Relaxed);
     }
     Answer::Unavailable
 }

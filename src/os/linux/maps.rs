@@ -434,7 +434,7 @@ impl<R: Room> Reader<R> {
 }
 
 /// The region that holds a page, from the text of `maps`: neither allocates nor needs much stack.
-pub(super) fn find(maps: OwnedFd, page: PageRange) -> Result<Found, Failure> {
+pub(super) fn find(maps: OwnedFd, page: PageRange, foreign: bool) -> Result<Found, Failure> {
     let mut reader = Reader::without_names(maps);
     let mut any = false;
     while let Some(line) = reader.line()? {
@@ -445,10 +445,11 @@ pub(super) fn find(maps: OwnedFd, page: PageRange) -> Result<Found, Failure> {
             return Ok(Found::Region(region));
         }
         if region.base > page.last() {
-            break;
+            return Ok(Found::Hole);
         }
     }
-    Ok(if any { Found::Hole } else { Found::NoMemory })
+    // The end of the text is the end of the mappings, or of the process.
+    Ok(if any && (!foreign || reader.still_there()) { Found::Hole } else { Found::NoMemory })
 }
 
 /// What a look-up in the text came to.

@@ -24,71 +24,121 @@ pub(super) struct Raw<'a> {
     pub(super) inode: u64,
 }
 
-/// What stands behind a region. Asks the system only where the name allows of two meanings, and allocates only where it has
-/// to be rewritten.
+/// What stands behind a region. `resolved` has the meaning of a name of which the system had to be asked.
 #[inline]
-pub(super) fn backing<'a>(names: &Names<'_>, raw: Raw<'a>) -> Backing<'a> {
-    let Raw { name, escaped, shared, offset, device, inode } = raw;
-    let of_kind = |kind, name: &'a [u8]| Backing {
-        kind,
-        name: Cow::Borrowed(name),
-        offset,
-        device,
-        inode,
-        deleted: false,
+pub(super) fn backing<'a>(resolved: &'a Resolved, raw: Raw<'a>) -> Backing<'a> {
+    let (kind, name, deleted) = match meaning(&raw) {
+        Meaning::Plain(kind, name) => (kind, name, false),
+        Meaning::Doubtful => (BackingKind::File, Cow::Borrowed(resolved.name.as_slice()), resolved.deleted),
     };
-    // Names of things that are no files. Paths begin with `/`; only they, and descriptors' files, have a device.
-    if device.is_none() {
-        return of_kind(
-            match name {
-                b"" => BackingKind::Anonymous,
-                b"[heap]" => BackingKind::Heap,
-                [b'[', b's', b't', b'a', b'c', b'k', ..] => BackingKind::Stack,
-                [b'[', b'a', b'n', b'o', b'n', b':', ..] => BackingKind::Anonymous,
-                _ => BackingKind::Kernel,
-            },
-            name,
-        );
+    Backing { kind, name, offset: raw.offset, device: raw.device, inode: raw.inode, deleted }
+}
+
+/// What a name means, as far as it says so itself.
+enum Meaning<'a> {
+    Plain(BackingKind, Cow<'a, [u8]>),
+    /// A path with ` (deleted)` or `\012` in it.
+    Doubtful,
+}
+
+#[inline]
+fn meaning<'a>(raw: &Raw<'a>) -> Meaning<'a> {
+    use BackingKind::{Anonymous, File, Heap, Kernel, SharedMemory, Stack};
+    let name = raw.name;
+    // Names of things that are no files: in the text all newlines are escaped, and nobody can be asked.
+    let plain = |kind, name: &'a [u8]| {
+        let newlines = if raw.escaped { count_newlines(name) } else { 0 };
+        Meaning::Plain(kind, read(name, newlines, 0))
+    };
+    // Paths begin with `/`; only they, and descriptors' files, have a device.
+    if raw.device.is_none() {
+        return match name {
+            b"" => Meaning::Plain(Anonymous, Cow::Borrowed(name)),
+            b"[heap]" => plain(Heap, name),
+            [b'[', b's', b't', b'a', b'c', b'k', ..] => plain(Stack, name),
+            [b'[', b'a', b'n', b'o', b'n', b':', ..] => plain(Anonymous, name),
+            _ => plain(Kernel, name),
+        };
     }
-    let unmarked = name.strip_suffix(DELETED).unwrap_or(name);
-    // Objects without a place among the files: the kernel always calls them deleted.
-    for prefix in ["/memfd:", "/SYSV", "/dev/zero", "/secretmem", "/dev/ashmem"] {
-        if unmarked.len() != name.len() && unmarked.starts_with(prefix.as_bytes()) {
-            return of_kind(BackingKind::SharedMemory, unmarked);
+    // Objects without a place among the files: the kernel marks all but a few as deleted, though they never were there.
+    if let Some(unmarked) = name.strip_suffix(DELETED) {
+        match unmarked {
+            b"/dev/zero" | b"/secretmem" | b"/dev/ashmem" => return plain(SharedMemory, unmarked),
+            b"/anon_hugepage" => return plain(if raw.shared { SharedMemory } else { Anonymous }, unmarked),
+            b"/[aio]" => return plain(Kernel, unmarked),
+            [b'/', b'm', b'e', b'm', b'f', b'd', b':', ..] => return plain(SharedMemory, unmarked),
+            _ => {}
+        }
+        if unmarked.starts_with(b"/dev/ashmem/") {
+            return plain(SharedMemory, unmarked);
+        }
+        // System V's are called by their keys.
+        if let Some(key) = unmarked.strip_prefix(b"/SYSV") {
+            if key.len() == 8 && key.iter().all(u8::is_ascii_hexdigit) {
+                return plain(SharedMemory, unmarked);
+            }
         }
     }
-    match unmarked {
-        b"/anon_hugepage" if unmarked.len() != name.len() => {
-            return of_kind(
-                if shared { BackingKind::SharedMemory } else { BackingKind::Anonymous },
-                unmarked,
-            );
-        }
-        [b'[', b'a', b'n', b'o', b'n', b'_', b's', b'h', b'm', b'e', b'm', b':', ..] => {
-            return of_kind(BackingKind::SharedMemory, name);
-        }
-        // `anon_inode:[io_uring]`, `socket:[1234]` and the like.
-        [first, ..] if *first != b'/' && *first != b'(' => return of_kind(BackingKind::Kernel, name),
-        _ => {}
+    if name.starts_with(b"[anon_shmem:") || name.starts_with(b"/dmabuf:") {
+        return plain(SharedMemory, name);
     }
-    // A path. ` (deleted)` is a mark or part of the name, each `\012` a newline or four letters: where it matters, the system
-    // knows which of the readings is this file. If none is there (any more), the kernel's usual meaning is taken.
-    let marked = name.ends_with(DELETED);
-    let newlines =
-        if escaped { name.windows(NEWLINE.len()).filter(|window| window == &NEWLINE).count() } else { 0 };
-    if !marked && newlines == 0 {
-        return of_kind(BackingKind::File, name);
+    // `anon_inode:[io_uring]`, `socket:[1234]` and the like.
+    if matches!(name, [first, ..] if *first != b'/' && *first != b'(') {
+        return plain(Kernel, name);
     }
-    // Who names a file by more than six of either kind mixed gets the usual reading.
-    for literally in 0..1_u32.wrapping_shl(u32::try_from(newlines).unwrap_or(6).min(6)) {
-        let reading = read(name, newlines, literally);
-        if names.is_file(&reading, device, inode) {
-            return Backing { name: reading, ..of_kind(BackingKind::File, b"") };
+    if name.ends_with(DELETED) || (raw.escaped && count_newlines(name) != 0) {
+        Meaning::Doubtful
+    } else {
+        Meaning::Plain(File, Cow::Borrowed(name))
+    }
+}
+
+fn count_newlines(name: &[u8]) -> usize {
+    if !name.contains(&b'\\') {
+        return 0;
+    }
+    name.windows(NEWLINE.len()).filter(|window| window == &NEWLINE).count()
+}
+
+/// The meaning of the doubtful name asked about last, kept for the mappings that follow with the same.
+#[derive(Default)]
+pub(super) struct Resolved {
+    of: Option<(Vec<u8>, Option<Device>, u64)>,
+    name: Vec<u8>,
+    deleted: bool,
+}
+
+impl Resolved {
+    /// Finds out what a name means, if it does not say so itself.
+    ///
+    /// ` (deleted)` is a mark or part of the name, each `\012` a newline or four letters: the system knows which of the
+    /// readings is this file. If none is there (any more), the kernel's usual meaning is taken.
+    #[inline]
+    pub(super) fn resolve(&mut self, names: &Names<'_>, raw: &Raw<'_>) {
+        if matches!(meaning(raw), Meaning::Doubtful) {
+            self.ask(names, raw);
         }
     }
-    let usual = read(name, newlines, 0);
-    let usual = if marked { without_mark(usual) } else { usual };
-    Backing { name: usual, deleted: marked, ..of_kind(BackingKind::File, b"") }
+
+    fn ask(&mut self, names: &Names<'_>, raw: &Raw<'_>) {
+        let Raw { name, device, inode, .. } = *raw;
+        if self.of.as_ref().is_some_and(|of| (of.0.as_slice(), of.1, of.2) == (name, device, inode)) {
+            return;
+        }
+        let newlines = if raw.escaped { count_newlines(name) } else { 0 };
+        // Each reading costs a `stat`. Whoever names a file by more than three of both kinds mixed gets the usual one.
+        let readings = 1_u32 << newlines.min(3);
+        let found = (0..readings)
+            .map(|literally| read(name, newlines, literally))
+            .find(|reading| names.is_file(reading, device, inode));
+        let usual = || read(name, newlines, 0);
+        (self.name, self.deleted) = match found {
+            Some(reading) => (reading.into_owned(), false),
+            None if name.ends_with(DELETED) => (without_mark(usual()).into_owned(), true),
+            None => (usual().into_owned(), false),
+        };
+        self.of = Some((name.to_vec(), device, inode));
+    }
 }
 
 fn without_mark(name: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
@@ -174,8 +224,11 @@ mod tests {
     use super::*;
     use BackingKind::*;
 
-    fn of(name: &[u8], device: Option<Device>, shared: bool) -> Backing<'_> {
-        backing(&Names::Own, Raw { name, escaped: true, shared, offset: 0, device, inode: 99 })
+    fn of(name: &[u8], device: Option<Device>, shared: bool) -> Backing<'static> {
+        let raw = || Raw { name, escaped: true, shared, offset: 0, device, inode: 99 };
+        let mut resolved = Resolved::default();
+        resolved.resolve(&Names::Own, &raw());
+        backing(&resolved, raw()).into_owned()
     }
 
     #[test]
@@ -206,6 +259,10 @@ mod tests {
             (b"/dev/zero (deleted)", b"/dev/zero", true, SharedMemory),
             (b"/anon_hugepage (deleted)", b"/anon_hugepage", false, Anonymous),
             (b"/anon_hugepage (deleted)", b"/anon_hugepage", true, SharedMemory),
+            (br"/memfd:a\012b (deleted)", b"/memfd:a\nb", true, SharedMemory),
+            (b"/secretmem (deleted)", b"/secretmem", true, SharedMemory),
+            (b"/dmabuf:x", b"/dmabuf:x", true, SharedMemory),
+            (b"/[aio] (deleted)", b"/[aio]", true, Kernel),
             (b"[anon_shmem:x]", b"[anon_shmem:x]", true, SharedMemory),
             (b"anon_inode:[io_uring]", b"anon_inode:[io_uring]", true, Kernel),
         ] {
@@ -218,7 +275,11 @@ mod tests {
     fn a_path_without_a_file_is_read_the_usual_way() {
         let device = Some(Device { major: 8, minor: 300 });
         for (name, shown, deleted) in [
-            (&b"/no/such file (deleted)"[..], &b"/no/such file"[..], true),
+            (&b"/dev/zero_x (deleted)"[..], &b"/dev/zero_x"[..], true),
+            (b"/secretmem-data (deleted)", b"/secretmem-data", true),
+            (b"/SYSVlog (deleted)", b"/SYSVlog", true),
+            (b"/SYSV0000abcg (deleted)", b"/SYSV0000abcg", true),
+            (b"/no/such file (deleted)", b"/no/such file", true),
             (br"/no/a\012b (deleted)", b"/no/a\nb", true),
             (br"/no/a\012b", b"/no/a\nb", false),
             (br"/no/a\01b\", br"/no/a\01b\", false),

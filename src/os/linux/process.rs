@@ -15,10 +15,12 @@ pub(crate) struct Target(Option<Other>);
 
 /// Another process: `/proc/PID` as it was when the handle was made. The kernel binds that folder to the process, not to
 /// the number: once the process has ended, everything in it answers `ESRCH`, whoever has the number then.
+///
+/// No file in it is kept open: `maps` is bound to the memory that the process had when it was opened, which may become or
+/// be another process's: between `vfork` and `exec` a process uses its parent's.
 pub(super) struct Other {
     pid: u32,
     folder: OwnedFd,
-    maps: OwnedFd,
 }
 
 impl Target {
@@ -30,21 +32,17 @@ impl Target {
             return Err(Failure::new(ErrorKind::NoSuchProcess)
                 .detail("0 is no process that has memory; Process::current is this one"));
         }
-        let path =
-            CString::new(format!("/proc/{pid}")).map_err(|_| Failure::new(ErrorKind::NoSuchProcess))?;
-        let folder = sys::open(&path).map_err(|errno| match errno {
-            Errno::NOENT if sys::open(c"/proc/self").is_ok() => {
-                Failure::system(ErrorKind::NoSuchProcess, errno.raw_os_error())
-            }
-            other => sys::failure(other),
-        })?;
-        let maps = open_in(folder.as_fd(), c"maps")?;
-        let mut other = Other { pid, folder, maps };
-        if other.state() == State::Ended {
-            match other.open_in_thread(c"maps") {
-                Some(maps) => other.maps = maps,
-                None => return Err(Failure::new(ErrorKind::ProcessEnded)),
-            }
+        let folder = folder_of(pid)?;
+        // A thread's number opens its process, which may outlive it.
+        let (pid, folder) = match leader(&folder) {
+            Some(leader) if leader != pid => (leader, folder_of(leader)?),
+            _ => (pid, folder),
+        };
+        let other = Other { pid, folder };
+        // Whether we are let in is seen here, and not at the first question.
+        let _maps = other.open(c"maps")?;
+        if other.state() == State::Ended && other.open_in_thread(c"maps").is_none() {
+            return Err(Failure::new(ErrorKind::ProcessEnded));
         }
         Ok(Self(Some(other)))
     }
@@ -63,6 +61,28 @@ impl Target {
     }
 }
 
+fn folder_of(pid: u32) -> Result<OwnedFd, Failure> {
+    let no_such_process = || Failure::system(ErrorKind::NoSuchProcess, Errno::SRCH.raw_os_error());
+    let path = CString::new(format!("/proc/{pid}")).map_err(|_| no_such_process())?;
+    sys::open(&path).map_err(|errno| match errno {
+        // Is there no such process, or no /proc?
+        Errno::NOENT | Errno::SRCH if !matches!(sys::open(c"/proc/self"), Err(Errno::NOENT)) => {
+            no_such_process()
+        }
+        other => sys::failure(other),
+    })
+}
+
+/// The process that a folder of `/proc` belongs to, from its `status`.
+fn leader(folder: &OwnedFd) -> Option<u32> {
+    let status = sys::open_at(folder.as_fd(), c"status").ok()?;
+    let mut buffer = [0; 512];
+    let read = sys::read(status.as_fd(), &mut buffer).ok()?;
+    let line =
+        buffer.get(..read)?.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    core::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
 /// Why a process has no mappings, if it has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -75,14 +95,17 @@ pub(super) enum State {
 }
 
 impl Other {
-    /// The `maps` opened with the handle: describes the program that the process was running then.
-    pub(super) fn maps(&self) -> BorrowedFd<'_> {
-        self.maps.as_fd()
-    }
-
     /// A file of the process, opened anew.
     pub(super) fn open(&self, name: &CStr) -> Result<OwnedFd, Failure> {
-        open_in(self.folder.as_fd(), name)
+        sys::open_at(self.folder.as_fd(), name).map_err(|errno| match errno {
+            Errno::NOENT if self.state() != State::Ended => {
+                Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
+                    .detail("this kernel was built without that file of /proc")
+            }
+            // The folder was there: so the process was.
+            Errno::NOENT | Errno::SRCH => Failure::system(ErrorKind::ProcessEnded, errno.raw_os_error()),
+            other => sys::failure(other),
+        })
     }
 
     /// The same file, of a thread that lives on after the process's first thread has ended: the first one's shows nothing
@@ -146,14 +169,6 @@ pub(super) fn state_from(stat: &[u8]) -> State {
     } else {
         State::Alive
     }
-}
-
-fn open_in(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Failure> {
-    sys::open_at(folder, name).map_err(|errno| match errno {
-        // The folder was there: so the process was.
-        Errno::NOENT | Errno::SRCH => Failure::system(ErrorKind::ProcessEnded, errno.raw_os_error()),
-        other => sys::failure(other),
-    })
 }
 
 pub(crate) fn process_id() -> u32 {

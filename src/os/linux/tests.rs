@@ -255,9 +255,12 @@ fn a_closed_descriptor_is_opened_again() {
     let code = in_child(|| {
         for _ in 0..5 {
             assert!(query(area.pointer()).unwrap().is_writable());
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
             let number = kept::number().unwrap();
             // SAFETY: takes folio's descriptor away: that is the test.
             assert_eq!(unsafe { libc::close(number) }, 0);
+            assert!(query(area.pointer()).unwrap().is_writable());
+            assert_eq!(std::fs::read_dir("/proc/self/fd").unwrap().count(), open, "one was lost on the way");
         }
         assert_eq!(listed(area.base(), 1).len(), 1);
         0
@@ -299,6 +302,112 @@ fn a_number_given_to_another_file_is_noticed_and_not_closed() {
     other.kill().unwrap();
     other.wait().unwrap();
     assert_eq!(code, 0);
+}
+
+/// Trap: a `fork` in a signal handler, while the interrupted code has the parent's file in hand. `call` is the system call
+/// before which it happens.
+fn forked_just_before(call: &'static str, kept_already: bool) -> i32 {
+    in_child(|| {
+        let area = Area::new(3);
+        if kept_already {
+            assert!(query(area.pointer()).unwrap().is_writable());
+        }
+        let base = area.base();
+        static CHILD: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+        inject::just_before(call, move || {
+            // SAFETY: the child goes on with the query below and ends by `_exit`.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let at = core::ptr::without_provenance_mut(base);
+                // SAFETY: pages of the area, to which nobody has references.
+                unsafe { libc::mprotect(at, 3 * page::size(), libc::PROT_READ) };
+            }
+            CHILD.store(pid, std::sync::atomic::Ordering::Relaxed);
+        });
+        let found: Vec<_> = (0..3).map(|_| query(area.pointer()).unwrap().is_writable()).collect();
+        let pid = CHILD.load(std::sync::atomic::Ordering::Relaxed);
+        if pid == 0 {
+            // SAFETY: ends this child of the child.
+            unsafe { libc::_exit(i32::from(found != [false; 3])) };
+        }
+        assert_eq!(found, [true; 3]);
+        let mut status = 0;
+        // SAFETY: our child, and `status` is writable.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        u8::from(status != 0)
+    })
+}
+
+#[test]
+fn a_fork_in_the_middle_of_a_query_does_not_keep_the_parents_file() {
+    if !ioctl_is_there() {
+        return skip("a_fork_in_the_middle_of_a_query_does_not_keep_the_parents_file", NO_IOCTL);
+    }
+    for (call, kept_already) in [("fcntl", false), ("fstat", false), ("ioctl", false), ("ioctl", true)] {
+        assert_eq!(forked_just_before(call, kept_already), 0, "before {call}, kept: {kept_already}");
+    }
+}
+
+/// Trap: threads with tables of descriptors of their own, to whom one number cannot serve: what is replaced stays open, so
+/// replacing has an end.
+#[test]
+fn threads_with_descriptors_of_their_own_do_not_fill_their_tables() {
+    let code = in_child(|| {
+        let area = Area::new(3);
+        let ask = || {
+            for index in 0..3000 {
+                let region = query(without_provenance::<u8>(area.page(index % 3))).unwrap();
+                assert!(region.is_writable());
+                assert!(query(core::ptr::null::<u8>()).is_err());
+            }
+            std::fs::read_dir("/proc/thread-self/fd").unwrap().count()
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                // SAFETY: gives this thread a table of descriptors of its own.
+                let unshared = unsafe { libc::unshare(libc::CLONE_FILES) };
+                if unshared == 0 { ask() } else { 0 }
+            });
+            let here = ask();
+            let there = other.join().unwrap();
+            u8::from(here > 200 || there > 200)
+        })
+    });
+    assert_eq!(code, 0);
+}
+
+/// The mappings of one file in a row, however it is called, cost the system's answer about its name once.
+#[test]
+fn names_of_two_meanings_are_asked_about_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(r"\012\012\012\012\012\012\012 (deleted)");
+    std::fs::write(&path, std::vec![0; 64 * page::size()]).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // SAFETY: a new mapping at a place of the kernel's choice; nobody refers to it.
+    let base = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            64 * page::size(),
+            libc::PROT_READ,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    assert_ne!(base, libc::MAP_FAILED);
+    for index in (0..64).step_by(2) {
+        // SAFETY: a page of that mapping.
+        let done = unsafe {
+            libc::mprotect(base.wrapping_byte_add(index * page::size()), page::size(), libc::PROT_NONE)
+        };
+        assert_eq!(done, 0);
+    }
+    let (snapshot, calls) = inject::calls_of(|| Process::current().snapshot().unwrap());
+    assert!(snapshot.find(base.addr()).unwrap().backing().is_deleted());
+    assert!(calls.iter().filter(|call| **call == "fstatat").count() <= 60, "{calls:?}");
+    // SAFETY: the mapping made above.
+    unsafe { libc::munmap(base, 64 * page::size()) };
 }
 
 /// The one disguise that no answer gives away: another process with the very same mappings. It is found out after at most
@@ -561,7 +670,7 @@ fn a_bad_line_is_an_error_that_carries_it() {
         );
         let content = [&good[..], bad, b"\n"].concat();
         let page = crate::range::PageRange::containing(usize::MAX / 2);
-        match maps::find(reader_of(&content), page) {
+        match maps::find(reader_of(&content), page, false) {
             Err(failure) => {
                 let error = failure.during(crate::Operation::Query, None, None);
                 assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer);
@@ -623,14 +732,15 @@ fn lines_longer_than_the_buffer_are_read() {
         let lines = lines_of(&content).unwrap();
         assert_eq!(lines.len(), 3);
         assert_eq!((&lines[0], &lines[2]), (&long, &long));
-        let find = |address| maps::find(reader_of(&content), crate::range::PageRange::containing(address));
+        let find =
+            |address| maps::find(reader_of(&content), crate::range::PageRange::containing(address), false);
         let maps::Found::Region(second) = find(0x40_9000).unwrap() else { panic!("{len}") };
         assert_eq!(second.protection(), Protection::READ_WRITE);
         assert!(matches!(find(0x40_0000).unwrap(), maps::Found::Region(_)));
         assert!(matches!(find(0x10_0000).unwrap(), maps::Found::Hole));
     }
     assert!(lines_of(&[b'a'; 100_000]).is_err());
-    let nowhere = maps::find(reader_of(b""), crate::range::PageRange::containing(0)).unwrap();
+    let nowhere = maps::find(reader_of(b""), crate::range::PageRange::containing(0), false).unwrap();
     assert!(matches!(nowhere, maps::Found::NoMemory));
 }
 
@@ -661,11 +771,11 @@ mod generated {
         /// Whatever the text, the parser says what the naive one says.
         #[test]
         fn the_parser_agrees_with_the_naive_one(
-            start in any::<u32>(), pages in any::<u16>(), flags in "[r-][w-][x-][spq]", offset: u64, major: u16, minor: u32,
+            start in prop_oneof![any::<u32>().prop_map(u64::from), 0x1000_0000_0000_u64..0xffff_0000_0000], pages in any::<u16>(), flags in "[r-][w-][x-][spq]", offset: u64, major: u16, minor: u32,
             inode: u64, blanks in 0..30_usize, name in prop::collection::vec(any::<u8>(), 0..40),
             cut in any::<Option<u8>>(), flipped in any::<Option<(u8, u8)>>(),
         ) {
-            let end = u64::from(start) + u64::from(pages) * 4096;
+            let end = start + u64::from(pages) * 4096;
             let mut line = format!(
                 "{start:08x}-{end:08x} {flags} {offset:08x} {major:02x}:{minor:02x} {inode} {:blanks$}", ""
             ).into_bytes();

@@ -2,7 +2,7 @@
 
 use super::kept::{self, Answer, Verify};
 use super::maps::{self, OnHeap, Reader};
-use super::names::{self, Names, Raw};
+use super::names::{self, Names, Raw, Resolved};
 use super::process::{Other, Target};
 use super::procmap::{self, Want};
 use super::smaps::{self, Figures};
@@ -36,12 +36,8 @@ fn by_ioctl(target: &Target, page: PageRange, mut name: Option<&mut [u8]>) -> Re
     let Some(other) = target.other() else {
         return Ok(kept::ask(page.first(), Want::Covering, Verify::Sampled, name));
     };
-    let mut asked = procmap::ask(other.maps(), page.first(), Want::Covering, name.as_deref_mut());
-    if matches!(asked, Err(Errno::SRCH)) {
-        // Perhaps it lives on, running another program.
-        let maps = other.open(c"maps")?;
-        asked = procmap::ask(maps.as_fd(), page.first(), Want::Covering, name.as_deref_mut());
-    }
+    let maps = other.open(c"maps")?;
+    let mut asked = procmap::ask(maps.as_fd(), page.first(), Want::Covering, name.as_deref_mut());
     if matches!(asked, Err(Errno::SRCH)) {
         if let Some(maps) = other.open_in_thread(c"maps") {
             asked = procmap::ask(maps.as_fd(), page.first(), Want::Covering, name);
@@ -58,10 +54,11 @@ fn by_ioctl(target: &Target, page: PageRange, mut name: Option<&mut [u8]>) -> Re
 
 #[cold]
 fn by_text(target: &Target, page: PageRange) -> Result<Option<Region>, Failure> {
-    let mut found = maps::find(open_text(target, Detail::Region)?, page)?;
+    let foreign = target.other().is_some();
+    let mut found = maps::find(open_text(target, Detail::Region)?, page, foreign)?;
     if let maps::Found::NoMemory = found {
         if let Some(file) = text_of_thread(target, Detail::Region) {
-            found = maps::find(file, page)?;
+            found = maps::find(file, page, foreign)?;
         }
     }
     match found {
@@ -88,10 +85,20 @@ fn open_text(target: &Target, detail: Detail) -> Result<OwnedFd, Failure> {
             kept::open_own(c"/proc/thread-self/smaps", c"/proc/self/smaps").map_err(|errno| match errno {
                 Errno::NOENT => Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
                     .detail("there is no smaps: the kernel was built without it, or /proc is not mounted"),
-                other => sys::failure(other),
+                other => own_failure(other),
             })
         }
-        (None, _) => kept::open_maps().map_err(sys::failure),
+        (None, _) => kept::open_maps().map_err(own_failure),
+    }
+}
+
+/// Our own files: what keeps us from them is not who we are.
+fn own_failure(errno: Errno) -> Failure {
+    match errno {
+        Errno::ACCESS | Errno::PERM => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error()).remedy(
+            "a sandbox or security module keeps this process from its own files in /proc: let it read them",
+        ),
+        other => sys::failure(other),
     }
 }
 
@@ -110,7 +117,9 @@ pub(crate) fn backing(target: &Target, page: PageRange) -> Result<Option<Backing
                 device: found.device,
                 inode: found.inode,
             };
-            Ok(Some(names::backing(&Names::of(target), raw).into_owned()))
+            let mut resolved = Resolved::default();
+            resolved.resolve(&Names::of(target), &raw);
+            Ok(Some(names::backing(&resolved, raw).into_owned()))
         }
         Answer::Nothing => Ok(None),
         // Of a name that does not fit the ioctl tells nothing: the text does.
@@ -157,6 +166,7 @@ pub(crate) struct Walk {
     name: Vec<u8>,
     usage: Usage,
     names: Names<'static>,
+    resolved: Resolved,
 }
 
 /// What a line says of the backing; the name stands in the reader's buffer.
@@ -194,6 +204,7 @@ impl Walk {
             name: Vec::new(),
             usage: Usage::default(),
             names: if detail == Detail::Region { Names::Own } else { Names::kept_of(target) },
+            resolved: Resolved::default(),
         };
         let known = if foreign { 0 } else { kept::listed() };
         // A whole listing that was long the last time goes by the text at once. For a part, the ioctl may take as many
@@ -331,6 +342,16 @@ impl Walk {
             // The name is the end of the line.
             name: range.end.saturating_sub(rest.name.len())..range.end,
         };
+        // What the system has to be asked about is asked once for mappings of one file in a row: there may be many thousands.
+        let raw = Raw {
+            name: rest.name,
+            escaped: true,
+            shared: region.is_shared(),
+            offset: rest.offset,
+            device: rest.device,
+            inode: rest.inode,
+        };
+        self.resolved.resolve(&self.names, &raw);
         if self.detail == Detail::Usage {
             // Reading on overwrites the line in the buffer.
             self.name.clear();
@@ -361,7 +382,7 @@ impl Walk {
         let rest = &self.rest;
         let name = if self.detail == Detail::Usage { self.name.as_slice() } else { reader.bytes(&rest.name) };
         names::backing(
-            &self.names,
+            &self.resolved,
             Raw {
                 name,
                 escaped: true,

@@ -30,13 +30,15 @@ pub(crate) fn granularity() -> usize {
     index(system_info().dwAllocationGranularity)
 }
 
-pub(crate) fn huge_page_sizes() -> PageSizes {
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
     // SAFETY: no precondition; 0 when the processor has no large pages (MSDN, GetLargePageMinimum).
-    PageSizes::EMPTY.with_bytes(wide(unsafe { GetLargePageMinimum() }))
+    Some(PageSizes::EMPTY.with_bytes(wide(unsafe { GetLargePageMinimum() })))
 }
 
-pub(crate) fn transparent_page_sizes() -> PageSizes {
-    PageSizes::EMPTY
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
+    Some(PageSizes::EMPTY)
 }
 
 pub(crate) fn capabilities() -> Capabilities {

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs the tests of the library and the tool as 32-bit programs, which an x86-64 machine runs itself.
+#
+# installs: Debian's Rust (see common.sh), gcc-i686-linux-gnu, libc6-dev-i386-cross, libc6-i386, lib32gcc-s1 (never
+# gcc-multilib: it excludes every cross compiler)
+source "$(dirname "$0")/common.sh"
+debian_rust
+packages gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386 lib32gcc-s1
+export CARGO_TARGET_DIR="$FOLIO_CROSS/x86" CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_LINKER=i686-linux-gnu-gcc
+"$CARGO" test -Zbuild-std --target i686-unknown-linux-gnu -p folio -p folio-cli --no-fail-fast "$@"
