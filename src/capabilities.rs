@@ -68,7 +68,7 @@ impl fmt::Display for TransparentHugePages {
 ///     _ => println!("take a snapshot if you have many questions"),
 /// }
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Capabilities {
     pub(crate) query_method: QueryMethod,
     pub(crate) other_processes: bool,
@@ -82,7 +82,7 @@ impl Capabilities {
     ///
     /// # Cost
     ///
-    /// Linux: one query, two files opened and read. Windows: none to speak of.
+    /// Linux: one query, three files opened, one of them read. Windows: none to speak of.
     pub fn probe() -> Self {
         os::capabilities()
     }

@@ -205,7 +205,8 @@ impl core::error::Error for Error {
     }
 }
 
-/// The kind of the result is chosen by [`Error::kind`]; the error itself is kept inside.
+/// The error itself is kept inside, so that nothing is lost; `raw_os_error` of the result is therefore `None` (ask
+/// [`Error::raw_os_error`] before). The kind is that of the system's code where there is one, else chosen by [`Error::kind`].
 #[cfg(feature = "std")]
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
@@ -216,7 +217,7 @@ impl From<Error> for std::io::Error {
             ErrorKind::NotPermitted => Io::PermissionDenied,
             ErrorKind::Unsupported => Io::Unsupported,
             ErrorKind::UnexpectedAnswer => Io::InvalidData,
-            ErrorKind::Exhausted => Io::OutOfMemory,
+            ErrorKind::Exhausted => error.as_io_error().map_or(Io::OutOfMemory, |inner| inner.kind()),
             ErrorKind::System => error.as_io_error().map_or(Io::Other, |inner| inner.kind()),
         };
         Self::new(kind, error)

@@ -63,8 +63,8 @@ pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod,
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{
-    Backing, BackingKind, Device, Mapping, Mappings, Process, QueryIter, Region, Snapshot, Usage, query,
-    query_range,
+    Backing, BackingKind, Device, Mapping, Mappings, Process, QueryIter, Region, Snapshot, SnapshotIter,
+    Usage, query, query_range,
 };
 
 /// What the fuzzers in `fuzz/` reach.

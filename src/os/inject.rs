@@ -25,8 +25,11 @@ mod active {
         static ORDER: Cell<Option<Order>> = const { Cell::new(None) };
         static CALLS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
         static RECORDING: Cell<bool> = const { Cell::new(false) };
-        static ACTION: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+        static ACTION: RefCell<Option<Action>> = const { RefCell::new(None) };
     }
+
+    /// Before which call, and what.
+    type Action = (&'static str, Box<dyn FnOnce()>);
 
     #[derive(Clone, Copy)]
     struct Order {

@@ -9,7 +9,7 @@ mod usage;
 pub use backing::{Backing, BackingKind, Device};
 pub use process::{Mapping, Mappings, Process};
 pub use query::{QueryIter, query, query_range};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, SnapshotIter};
 pub use usage::Usage;
 
 use crate::Protection;
@@ -30,7 +30,7 @@ pub(crate) enum Detail {
 /// One region: neighbouring pages that the system keeps as one, with the same properties.
 ///
 /// A region is a description, not a handle: it says what was there when it was asked for. Other threads may have changed
-/// it since. It is `Copy`, and 64 bytes small.
+/// it since. It is `Copy`, and small.
 ///
 /// What costs more is asked for separately: the file behind it by [`Process::backing`], the memory it uses by
 /// [`Process::usage`].

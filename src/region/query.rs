@@ -15,23 +15,27 @@ use core::iter::FusedIterator;
 /// open; every 64th answer, and every answer of "unmapped", takes one `fstat` more, which proves that the descriptor is
 /// still ours. Older Linux, or a sandbox that forbids it: `/proc/thread-self/maps` is read up to the address. Windows: one
 /// `VirtualQuery`, and when the address is not in the first page of its allocation as many more as finding the region's
-/// start takes, which grows with the logarithm of its pages. Never allocates.
+/// start takes, which grows with the logarithm of its pages. Allocates nothing, the first time neither.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Unmapped`] when nothing is mapped at the address: holes, address 0, addresses that the system keeps for
-/// itself. [`ErrorKind::NotPermitted`] or [`ErrorKind::Exhausted`] when `/proc` cannot be read or no descriptor is left.
+/// itself. [`ErrorKind::NotPermitted`], [`ErrorKind::Unsupported`] or [`ErrorKind::Exhausted`] when `/proc` may not be
+/// read, is not there, or no descriptor is left; [`ErrorKind::UnexpectedAnswer`], which allocates to carry the answer.
 ///
 /// # In signal handlers, after `fork`, with threads
 ///
-/// May be called from a signal handler on Linux (raw system calls, no lock, no allocation, `errno` untouched, 4 KiB of
-/// stack). In the child of a `fork` it answers for the child: the kept descriptor belongs to the parent, which a page
+/// May be called from a signal handler on Linux (raw system calls, no lock, no allocation, `errno` untouched; 5 KiB of stack
+/// when optimized, by the text). In the child of a `fork` it answers for the child: the kept descriptor belongs to the parent, which a page
 /// that the kernel clears on `fork` gives away, and a new one is opened; the inherited number stays open and unused until
 /// `exec`. May be called from many threads at once; none waits for another.
 ///
 /// Should somebody close the kept descriptor, or give its number to another file, folio notices and opens a new one; it
 /// never closes a number that is no longer its own. A number deliberately replaced by the `maps` of *another process that
-/// has the same address mapped* (`dup2` onto it) can go unnoticed for up to 63 answers.
+/// has the same address mapped* (`dup2` onto it) can go unnoticed for up to 63 answers. When it has been lost 64 times (to
+/// threads that share memory but not descriptors, say), none is kept any more, and the text answers.
+///
+/// For another process, and by a plain number: [`Process::query`](crate::Process::query).
 ///
 /// # Platforms
 ///
@@ -79,7 +83,9 @@ pub(super) fn unmapped(operation: Operation, page: PageRange, pid: Option<u32>) 
 ///
 /// The answer is not a snapshot: the system is asked as the iteration goes on. Regions come in ascending order and never
 /// overlap; none comes twice; the iteration always ends. A region that grew downward over one already given is cut to
-/// its new part. What was mapped before the iteration began and is left alone until it ends is always in it.
+/// its new part. What was mapped before the iteration began and is left alone until it ends is always in it. (The one
+/// exception is that of [`query()`]: a program that gives the number of folio's descriptor to another process's `maps`
+/// while the iteration runs may get up to 63 regions of that.)
 ///
 /// # Cost
 ///

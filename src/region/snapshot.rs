@@ -10,7 +10,7 @@ use core::ops::Range;
 
 /// All mappings of a process at one moment: answers look-ups without the system, for symbolizers and profilers.
 ///
-/// Made by [`Process::snapshot`]; brought up to date by [`refresh`](Self::refresh). It is as true as the system's listing:
+/// Made by [`Process::snapshot`]; brought up to date by [`refresh`](Self::refresh); [`default`](Self::default) is an empty one. It is as true as the system's listing:
 /// while it was being taken, other threads may have changed mappings (see [`query_range`](crate::query_range)).
 ///
 /// # Examples
@@ -19,10 +19,10 @@ use core::ops::Range;
 /// let snapshot = folio::Process::current().snapshot()?;
 /// let address = folio::page::size as usize;
 /// let mapping = snapshot.find(address).expect("code is mapped");
-/// let offset = mapping.backing().offset().unwrap_or(0) + (address - mapping.region().as_range().start) as u64;
-/// println!("{address:#x} is at {offset:#x} of {}", mapping.backing().path().unwrap().display());
+/// println!("{address:#x} is at {:x?} of {}", mapping.file_offset(address), mapping.backing().path().unwrap().display());
 /// # Ok::<(), folio::Error>(())
 /// ```
+#[derive(Clone, Default)]
 pub struct Snapshot {
     /// The first address of each entry, ascending: kept apart, so that a look-up touches few cache lines.
     starts: Vec<usize>,
@@ -32,6 +32,7 @@ pub struct Snapshot {
     taken: Option<(std::time::SystemTime, std::time::Instant)>,
 }
 
+#[derive(Clone)]
 struct Entry {
     region: Region,
     kind: BackingKind,
@@ -43,16 +44,6 @@ struct Entry {
 }
 
 impl Snapshot {
-    pub(super) const fn empty() -> Self {
-        Self {
-            starts: Vec::new(),
-            entries: Vec::new(),
-            names: Vec::new(),
-            #[cfg(feature = "std")]
-            taken: None,
-        }
-    }
-
     /// Takes the snapshot anew, of the same or of another process.
     ///
     /// # Cost
@@ -87,8 +78,8 @@ impl Snapshot {
         let mut mappings = Mappings::new(process.target(), Detail::Backing)?;
         let mut previous = 0..0;
         while let Some(Mapping { region, backing, .. }) = mappings.advance()? {
-            // Neighbours mostly belong to the same file: its name is kept once.
-            if self.names.get(previous.clone()) != Some(backing.name()) {
+            // Neighbours mostly belong to the same file: its name is kept once, also across memory without a name.
+            if !backing.name().is_empty() && self.names.get(previous.clone()) != Some(backing.name()) {
                 let start = self.names.len();
                 self.names.extend_from_slice(backing.name());
                 previous = start..self.names.len();
@@ -101,7 +92,7 @@ impl Snapshot {
                 device: backing.device,
                 inode: backing.inode,
                 offset: backing.offset,
-                name: previous.clone(),
+                name: if backing.name().is_empty() { 0..0 } else { previous.clone() },
             });
         }
         #[cfg(feature = "std")]
@@ -152,8 +143,8 @@ impl Snapshot {
     }
 
     /// All mappings, in ascending order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Mapping<'_>> + DoubleEndedIterator {
-        self.entries.iter().map(|entry| self.mapping(entry))
+    pub fn iter(&self) -> SnapshotIter<'_> {
+        SnapshotIter { snapshot: self, entries: self.entries.iter() }
     }
 
     /// How many mappings there were.
@@ -178,6 +169,49 @@ impl Snapshot {
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn age(&self) -> Option<std::time::Duration> {
         Some(self.taken?.1.elapsed())
+    }
+}
+
+impl<'a> IntoIterator for &'a Snapshot {
+    type Item = Mapping<'a>;
+    type IntoIter = SnapshotIter<'a>;
+
+    fn into_iter(self) -> SnapshotIter<'a> {
+        self.iter()
+    }
+}
+
+/// The mappings of a [`Snapshot`], in ascending order.
+#[derive(Clone)]
+pub struct SnapshotIter<'a> {
+    snapshot: &'a Snapshot,
+    entries: core::slice::Iter<'a, Entry>,
+}
+
+impl<'a> Iterator for SnapshotIter<'a> {
+    type Item = Mapping<'a>;
+
+    fn next(&mut self) -> Option<Mapping<'a>> {
+        self.entries.next().map(|entry| self.snapshot.mapping(entry))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for SnapshotIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.entries.next_back().map(|entry| self.snapshot.mapping(entry))
+    }
+}
+
+impl ExactSizeIterator for SnapshotIter<'_> {}
+impl core::iter::FusedIterator for SnapshotIter<'_> {}
+
+impl fmt::Debug for SnapshotIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotIter").field("left", &self.entries.len()).finish()
     }
 }
 

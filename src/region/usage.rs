@@ -11,11 +11,11 @@ use core::ops::AddAssign;
 ///
 /// | figure | Linux, Android (`smaps`) | Windows (`QueryWorkingSetEx`) |
 /// |---|---|---|
-/// | resident | `Rss` | valid pages |
+/// | resident | `Rss` and hugetlb pages | valid pages |
 /// | proportional | `Pss` | pages divided by `ShareCount`, which counts to 7 at most |
 /// | shared/private clean/dirty, referenced, anonymous | yes | – |
 /// | private, shared | sums of the above | by the page's `Shared` bit |
-/// | swapped | `Swap`; `SwapPss` is not used | – |
+/// | swapped | `Swap` | – |
 /// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | pages marked `LargePage` |
 /// | locked | `Locked` | pages marked `Locked` |
 ///
@@ -121,6 +121,21 @@ impl AddAssign<&Self> for Usage {
     }
 }
 
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.add_assign(&other);
+    }
+}
+
+impl<'a> core::iter::Sum<&'a Usage> for Usage {
+    fn sum<I: Iterator<Item = &'a Usage>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum.add_assign(one);
+            sum
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +146,6 @@ mod tests {
         sum += &Usage { size: 1, resident: 2, swapped: Some(5), locked: Some(3), ..Usage::default() };
         assert_eq!((sum.size(), sum.resident()), (u64::MAX, 3));
         assert_eq!((sum.swapped(), sum.locked(), sum.dirty()), (Some(u64::MAX), Some(3), None));
+        assert_eq!([sum, Usage::default()].iter().sum::<Usage>(), sum);
     }
 }

@@ -221,7 +221,7 @@ mod tests {
     fn the_page_size_is_that_of_the_system() {
         // SAFETY: no precondition.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        assert_eq!(i64::try_from(page_size()).unwrap(), i64::from(size));
+        assert_eq!(libc::c_long::try_from(page_size()), Ok(size));
     }
 
     /// The tightest limit counts, of whichever group above, in both versions of control groups.

@@ -380,7 +380,7 @@ fn threads_with_descriptors_of_their_own_do_not_fill_their_tables() {
 #[test]
 fn names_of_two_meanings_are_asked_about_once() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(r"\012\012\012\012\012\012\012 (deleted)");
+    let path = folder.path().join(r"x\012\012\012\012\012\012\012 (deleted)");
     std::fs::write(&path, std::vec![0; 64 * page::size()]).unwrap();
     let file = File::open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
