@@ -21,7 +21,7 @@ packages() {
     (
         flock 9
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq
+        apt-get update -qq || apt-get update -qq || true
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     ) 9>"$FOLIO_CROSS/apt.lock"
 }

@@ -61,5 +61,6 @@ ar rcs "$glue/libfind.a" "$glue/find.o"
 printf 'EXTERN(pthread_once pthread_key_create pthread_getspecific pthread_setspecific pthread_mutex_lock pthread_mutex_unlock)\nINPUT(-lgcc_eh -lfind)\n' \
     >"$glue/libunwind.a"
 export CARGO_TARGET_DIR="$FOLIO_CROSS/musl-target" CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=musl-gcc
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clink-self-contained=no -Lnative=$glue -Ctarget-feature=+crt-static -Crelocation-model=static"
+flags="-Clink-self-contained=no -Lnative=$glue -Ctarget-feature=+crt-static -Crelocation-model=static"
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="$flags" CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTDOCFLAGS="$flags"
 "$CARGO" test -Zbuild-std --target x86_64-unknown-linux-musl -p folio -p folio-cli --no-fail-fast "$@"

@@ -41,7 +41,8 @@ if ! ls "$root"/x/boot/vmlinu[xz]* >/dev/null 2>&1; then
     : >"$root/apt/status"
     options=(-o "APT::Architecture=$debian" -o "APT::Architectures=$debian" -o "Dir::State=$root/apt/state"
         -o "Dir::State::status=$root/apt/status" -o "Dir::Cache=$root/apt/cache" -o APT::Sandbox::User=root)
-    apt-get "${options[@]}" update -qq
+    # A mirror in the middle of an update gives lists that do not fit together; what is needed may be there all the same.
+    apt-get "${options[@]}" update -qq || apt-get "${options[@]}" update -qq || true
     kernel=$(apt-cache "${options[@]}" depends "$image" | sed -n 's/.*Depends: \(linux-image-6[^ ]*\).*/\1/p' | head -n 1)
     echo "downloading Debian packages (not installed): $kernel busybox-static, for $debian"
     (

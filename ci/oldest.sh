@@ -10,7 +10,7 @@ if [ ! -x "$root/x/usr/bin/rustc" ]; then
         cd "$root"
         find_version() { apt-cache madison rustc-web | awk '$3 ~ /^1\.85/ { print $3; exit }'; }
         version=$(find_version)
-        [ -n "$version" ] || { flock 9; apt-get update -qq; version=$(find_version); } 9>"$FOLIO_CROSS/apt.lock"
+        [ -n "$version" ] || { flock 9; apt-get update -qq || true; version=$(find_version); } 9>"$FOLIO_CROSS/apt.lock"
         echo "downloading Debian packages (not installed): Rust $version"
         apt-get download -qq -o APT::Sandbox::User=root "rustc-web=$version" "cargo-web=$version" \
             "libstd-rust-web-1.85=$version" "libstd-rust-web-dev=$version" libllvm19 libpcre3

@@ -45,11 +45,21 @@ impl Area {
 impl Area {
     /// Readable and writable pages, surrounded by a page without access on either side, so that neighbours never merge.
     pub fn new(pages: usize) -> Self {
+        Self::at(0, pages)
+    }
+
+    /// The same, at a place where nothing else is mapped of itself: what is unmapped there stays unmapped. (Kernels look for
+    /// room from the top; the middle stays free.)
+    pub fn apart(pages: usize) -> Self {
+        Self::at(if usize::BITS == 64 { 1_usize.wrapping_shl(36) } else { 1 << 31 }, pages)
+    }
+
+    fn at(hint: usize, pages: usize) -> Self {
         let size = page::size();
-        // SAFETY: a new mapping at a place of the kernel's choice.
+        // SAFETY: a new mapping at a place of the kernel's choice: what is asked for is not insisted on.
         let start = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                std::ptr::without_provenance_mut(hint),
                 (pages + 2) * size,
                 libc::PROT_NONE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
@@ -122,6 +132,11 @@ impl Drop for Area {
 
 #[cfg(windows)]
 impl Area {
+    /// An allocation is a place of its own here: what is decommitted stays its own.
+    pub fn apart(pages: usize) -> Self {
+        Self::new(pages)
+    }
+
     /// Readable and writable pages of one allocation.
     pub fn new(pages: usize) -> Self {
         use windows_sys::Win32::System::Memory::*;
