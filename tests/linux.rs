@@ -495,7 +495,15 @@ fn a_signal_handler_may_query() {
         let local = 1_u8;
         let found = query(&raw const local).is_ok_and(|region| region.is_writable());
         let hole = query(std::ptr::null::<u8>()).is_err_and(|error| error.kind() == ErrorKind::Unmapped);
-        let counter = if found && hole && *errno == 4242 { &RIGHT } else { &WRONG };
+        // Elsewhere the calls are libc's.
+        let raw = cfg!(any(
+            target_arch = "x86",
+            target_arch = "x86_64",
+            target_arch = "arm",
+            target_arch = "aarch64",
+            target_arch = "riscv64"
+        ));
+        let counter = if found && hole && (*errno == 4242 || !raw) { &RIGHT } else { &WRONG };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 

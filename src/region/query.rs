@@ -25,10 +25,12 @@ use core::iter::FusedIterator;
 ///
 /// # In signal handlers, after `fork`, with threads
 ///
-/// May be called from a signal handler on Linux (raw system calls, no lock, no allocation, `errno` untouched; 5 KiB of stack
-/// when optimized, by the text). In the child of a `fork` it answers for the child: the kept descriptor belongs to the parent, which a page
-/// that the kernel clears on `fork` gives away, and a new one is opened; the inherited number stays open and unused until
-/// `exec`. May be called from many threads at once; none waits for another.
+/// May be called from a signal handler on Linux: no lock, no allocation, by the text 5 KiB of stack when optimized. On x86,
+/// arm and riscv64 the system calls are raw and `errno` is left alone; on other processors they are libc's: save it.
+///
+/// In the child of a `fork` it answers for the child: the kept descriptor belongs to the parent, which a page that the
+/// kernel clears on `fork` gives away, and a new one is opened; the inherited number stays open and unused until `exec`.
+/// May be called from many threads at once; none waits for another.
 ///
 /// Should somebody close the kept descriptor, or give its number to another file, folio notices and opens a new one; it
 /// never closes a number that is no longer its own. A number deliberately replaced by the `maps` of *another process that

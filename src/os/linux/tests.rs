@@ -727,14 +727,14 @@ fn wide_device_numbers_and_odd_names_are_parsed() {
 fn lines_longer_than_the_buffer_are_read() {
     for len in [0, 1, 1990, 2047, 2048, 2049, 4096, 8191, 8192, 20_000, 50_000] {
         let name: Vec<u8> = (0..len).map(|index| b'a' + u8::try_from(index % 26).unwrap()).collect();
-        let long = [&b"00400000-00409000 r-xs 00000000 08:00 16088 /"[..], &name].concat();
-        let content = [&long[..], b"\n00409000-0040a000 rw-p 00000000 00:00 0 \n", &long, b"\n"].concat();
+        let long = [&b"00400000-00490000 r-xs 00000000 08:00 16088 /"[..], &name].concat();
+        let content = [&long[..], b"\n00490000-004a0000 rw-p 00000000 00:00 0 \n", &long, b"\n"].concat();
         let lines = lines_of(&content).unwrap();
         assert_eq!(lines.len(), 3);
         assert_eq!((&lines[0], &lines[2]), (&long, &long));
         let find =
             |address| maps::find(reader_of(&content), crate::range::PageRange::containing(address), false);
-        let maps::Found::Region(second) = find(0x40_9000).unwrap() else { panic!("{len}") };
+        let maps::Found::Region(second) = find(0x49_0000).unwrap() else { panic!("{len}") };
         assert_eq!(second.protection(), Protection::READ_WRITE);
         assert!(matches!(find(0x40_0000).unwrap(), maps::Found::Region(_)));
         assert!(matches!(find(0x10_0000).unwrap(), maps::Found::Hole));
