@@ -196,9 +196,10 @@ fn reopened(kept: &Kept) -> io::Result<Word> {
                 );
             }
             Word::CLOSED => {
-                if kept.opened.fetch_add(1, Ordering::Relaxed) >= MOST_OPENED {
+                if kept.opened.load(Ordering::Relaxed) >= MOST_OPENED {
                     kept.word.store(Word::UNAVAILABLE.0, Ordering::Release);
                 } else if let Some(word) = open(kept)? {
+                    kept.opened.fetch_add(1, Ordering::Relaxed);
                     return Ok(word);
                 }
             }
