@@ -383,7 +383,8 @@ fn a_handle_made_between_vfork_and_exec_follows_the_process() {
         environment: [role.as_ptr(), std::ptr::null()],
         program,
     };
-    let area = Area::new(3);
+    // Where the next program has nothing.
+    let area = Area::apart(3);
     let stack = Area::new(64);
     let top = std::ptr::with_exposed_provenance_mut::<libc::c_void>(stack.page(64));
     // SAFETY: the child runs on a stack of its own, makes system calls only, and leaves this memory by `exec`; the plan and
