@@ -17,6 +17,9 @@ pub enum QueryMethod {
     Text,
     /// A system call made for it: `VirtualQuery`.
     Native,
+    /// The list of all mappings, which the system gives only as a whole: FreeBSD, NetBSD, OpenBSD, illumos. Its cost grows
+    /// with the mappings.
+    List,
     /// There is no backend for this system.
     Unsupported,
 }
@@ -27,6 +30,7 @@ impl fmt::Display for QueryMethod {
             Self::Ioctl => "PROCMAP_QUERY",
             Self::Text => "/proc text",
             Self::Native => "native",
+            Self::List => "whole list",
             Self::Unsupported => "unsupported",
         })
     }

@@ -21,7 +21,7 @@
 //!
 //! The shapes were chosen with the other systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
 //! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
-//! give all at once, from which a `Walk` steps and in which a `query` searches. A `Walk` need not be monotonic while
+//! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share. A `Walk` need not be monotonic while
 //! mappings change: the floor above sees to that.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -33,6 +33,9 @@ pub(crate) use linux::*;
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
+
+#[cfg(test)]
+mod listed;
 
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 mod unsupported;
