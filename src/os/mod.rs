@@ -39,12 +39,29 @@ mod freebsd;
 #[cfg(target_os = "freebsd")]
 pub(crate) use freebsd::*;
 
-#[cfg(any(test, target_os = "freebsd"))]
+#[cfg(target_os = "netbsd")]
+mod netbsd;
+#[cfg(target_os = "netbsd")]
+pub(crate) use netbsd::*;
+
+#[cfg(any(test, target_os = "freebsd", target_os = "netbsd"))]
 mod listed;
 
-#[cfg(not(any(target_os = "linux", target_os = "android", windows, target_os = "freebsd")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    windows,
+    target_os = "freebsd",
+    target_os = "netbsd"
+)))]
 mod unsupported;
-#[cfg(not(any(target_os = "linux", target_os = "android", windows, target_os = "freebsd")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    windows,
+    target_os = "freebsd",
+    target_os = "netbsd"
+)))]
 pub(crate) use unsupported::*;
 
 pub(crate) mod inject;
