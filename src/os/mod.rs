@@ -44,7 +44,12 @@ mod netbsd;
 #[cfg(target_os = "netbsd")]
 pub(crate) use netbsd::*;
 
-#[cfg(any(test, target_os = "freebsd", target_os = "netbsd"))]
+#[cfg(target_os = "openbsd")]
+mod openbsd;
+#[cfg(target_os = "openbsd")]
+pub(crate) use openbsd::*;
+
+#[cfg(any(test, target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
 mod listed;
 
 #[cfg(not(any(
@@ -52,7 +57,8 @@ mod listed;
     target_os = "android",
     windows,
     target_os = "freebsd",
-    target_os = "netbsd"
+    target_os = "netbsd",
+    target_os = "openbsd"
 )))]
 mod unsupported;
 #[cfg(not(any(
@@ -60,7 +66,8 @@ mod unsupported;
     target_os = "android",
     windows,
     target_os = "freebsd",
-    target_os = "netbsd"
+    target_os = "netbsd",
+    target_os = "openbsd"
 )))]
 pub(crate) use unsupported::*;
 
