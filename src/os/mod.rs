@@ -49,7 +49,12 @@ mod openbsd;
 #[cfg(target_os = "openbsd")]
 pub(crate) use openbsd::*;
 
-#[cfg(any(test, target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
+#[cfg(target_os = "illumos")]
+mod illumos;
+#[cfg(target_os = "illumos")]
+pub(crate) use illumos::*;
+
+#[cfg(any(test, target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "illumos"))]
 mod listed;
 
 #[cfg(not(any(
@@ -58,7 +63,8 @@ mod listed;
     windows,
     target_os = "freebsd",
     target_os = "netbsd",
-    target_os = "openbsd"
+    target_os = "openbsd",
+    target_os = "illumos"
 )))]
 mod unsupported;
 #[cfg(not(any(
@@ -67,7 +73,8 @@ mod unsupported;
     windows,
     target_os = "freebsd",
     target_os = "netbsd",
-    target_os = "openbsd"
+    target_os = "openbsd",
+    target_os = "illumos"
 )))]
 pub(crate) use unsupported::*;
 

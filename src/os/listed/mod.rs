@@ -20,6 +20,9 @@ pub(super) mod openbsd;
 #[cfg(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "illumos"))]
 pub(super) use walk::{Entry, System, Walk, backing, query, usage};
 
+#[cfg(target_os = "illumos")]
+pub(super) use walk::Scratch;
+
 #[cfg(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "illumos"))]
 pub(super) mod sys;
 
