@@ -58,6 +58,7 @@ impl Once {
 /// | Linux, Android | `AT_PAGESZ` of the auxiliary vector: 4, 16 or 64 KiB |
 /// |---|---|
 /// | Windows | `GetSystemInfo`: 4 KiB |
+/// | FreeBSD, NetBSD, OpenBSD, illumos | `sysconf(_SC_PAGESIZE)` |
 /// | unsupported | 64 KiB, the page of WebAssembly |
 #[inline]
 pub fn size() -> usize {
@@ -167,7 +168,8 @@ pub fn sizes() -> PageSizes {
 /// | Linux, Android | `/sys/kernel/mm/hugepages`; empty where it cannot be read |
 /// |---|---|
 /// | Windows | `GetLargePageMinimum`; empty where the processor has none |
-/// | unsupported | empty |
+/// | illumos | `getpagesizes` |
+/// | FreeBSD, NetBSD, OpenBSD, unsupported | empty |
 pub fn huge_sizes() -> PageSizes {
     static SIZES: Once = Once::new();
     PageSizes::from_marked(SIZES.get(|| os::huge_page_sizes().marked()))
@@ -178,7 +180,8 @@ pub fn huge_sizes() -> PageSizes {
 ///
 /// # Platforms
 ///
-/// Linux: `/sys/kernel/mm/transparent_hugepage/hugepages-*` (kernel 6.8), before that `hpage_pmd_size`. Empty elsewhere.
+/// Linux: `/sys/kernel/mm/transparent_hugepage/hugepages-*` (kernel 6.8), before that `hpage_pmd_size`. FreeBSD:
+/// `getpagesizes`. Empty elsewhere.
 pub fn transparent_sizes() -> PageSizes {
     static SIZES: Once = Once::new();
     PageSizes::from_marked(SIZES.get(|| os::transparent_page_sizes().marked()))

@@ -47,6 +47,8 @@ impl Process {
     /// # Cost
     ///
     /// Linux: two files are opened and kept (`/proc/PID` and its `maps`), both `CLOEXEC`. Windows: one handle.
+    /// illumos: one file (`/proc/PID`, `CLOEXEC`). FreeBSD, NetBSD, OpenBSD: nothing is kept but two numbers, the identifier
+    /// and the time at which the process was started; both are compared after every list.
     ///
     /// # Errors
     ///
@@ -54,7 +56,8 @@ impl Process {
     ///   (`/proc` mounted with `hidepid`).
     /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): we may not look into it. Linux lets the same user do
     ///   so unless the process gained rights (set-user-ID, file capabilities) or was marked undumpable; root, or
-    ///   `CAP_SYS_PTRACE`, always. Windows: `PROCESS_QUERY_INFORMATION | PROCESS_VM_READ`.
+    ///   `CAP_SYS_PTRACE`, always. Windows: `PROCESS_QUERY_INFORMATION | PROCESS_VM_READ`. FreeBSD: who may debug it.
+    ///   OpenBSD: root alone.
     /// - [`ErrorKind::ProcessEnded`](crate::ErrorKind::ProcessEnded): it has ended, and waits only for its parent to take
     ///   notice.
     /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): no descriptor or handle is left.
@@ -109,7 +112,8 @@ impl Process {
     /// # Cost
     ///
     /// Linux: one pass over the text of `maps`, one buffer. Windows: one `VirtualQuery` a region, and one
-    /// `GetMappedFileName` for each that is mapped from a file.
+    /// `GetMappedFileName` for each that is mapped from a file. FreeBSD, NetBSD, OpenBSD: one list. illumos: one list, and one
+    /// `readlink` for each file that differs from the one before.
     pub fn mappings(&self) -> Result<Mappings> {
         Mappings::new(&self.target, Detail::Backing)
     }
@@ -119,7 +123,9 @@ impl Process {
     /// # Cost
     ///
     /// Linux: one pass over `smaps`, for which the kernel looks at every page that the process has: milliseconds for each
-    /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages.
+    /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages. FreeBSD: as [`mappings`](Self::mappings),
+    /// since its list always has the figure. illumos: for `xmap`, too, the kernel looks at every page; a region whose pages
+    /// have several sizes comes in parts of one size each.
     pub fn mappings_with_usage(&self) -> Result<Mappings> {
         Mappings::new(&self.target, Detail::Usage)
     }
@@ -149,7 +155,7 @@ impl Process {
     /// # Errors
     ///
     /// As [`query`](Self::query); [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a kernel built without
-    /// `smaps`.
+    /// `smaps`, on NetBSD and on OpenBSD.
     pub fn usage(&self, address: usize) -> Result<Usage> {
         self.detail(Operation::Usage, address, os::usage)
     }
