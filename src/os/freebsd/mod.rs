@@ -175,6 +175,7 @@ const _: () = {
     assert!(offset_of!(Native, kve_flags) == layout::FLAGS);
     assert!(layout::FLAGS == layout::VN_FSID_FREEBSD11 + 4);
     assert!(offset_of!(Native, kve_resident) == layout::RESIDENT);
+    assert!(offset_of!(Native, kve_private_resident) == layout::PRIVATE_RESIDENT);
     assert!(offset_of!(Native, kve_protection) == layout::PROTECTION);
     assert!(offset_of!(Native, kve_ref_count) == layout::REF_COUNT);
     assert!(offset_of!(Native, kve_status) == layout::STATUS);

@@ -19,6 +19,7 @@ pub(crate) const VN_FILEID: usize = 32;
 pub(crate) const VN_FSID_FREEBSD11: usize = 40;
 pub(crate) const FLAGS: usize = 44;
 pub(crate) const RESIDENT: usize = 48;
+pub(crate) const PRIVATE_RESIDENT: usize = 52;
 pub(crate) const PROTECTION: usize = 56;
 pub(crate) const REF_COUNT: usize = 60;
 pub(crate) const STATUS: usize = 86;
@@ -37,7 +38,7 @@ const TYPE_DEVICE: u32 = 4;
 const TYPE_PHYS: u32 = 5;
 const TYPE_SG: u32 = 7;
 const TYPE_MGTDEVICE: u32 = 8;
-/// `KVME_TYPE_GUARD`, since FreeBSD 13.
+/// `KVME_TYPE_GUARD`, in newer versions.
 const TYPE_GUARD: u32 = 9;
 
 /// `KVME_PROT_READ`, `_WRITE`, `_EXEC`.
@@ -101,14 +102,16 @@ pub(crate) fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
     Some(Entry { region, backing, usage: Some(usage), size })
 }
 
-/// What the entry says of memory. `kve_private_resident` is not used: it counts the pages of the whole object behind the
-/// region, wherever they are mapped.
+/// What the entry says of memory. `kve_private_resident` is no figure of the region: it counts the pages of the whole object
+/// behind it, and is 0 where that object lies over another one, whose pages the region may show too.
 fn usage(bytes: &[u8], region: &Region, wired: bool) -> Option<Usage> {
     let page = crate::range::wide(crate::page::size());
     let size = crate::range::wide(region.len);
     let resident = u64::from(u32_at(bytes, RESIDENT)?).saturating_mul(page).min(size);
-    // An object that only this entry refers to is nobody else's. With more references, others may be this process's own.
-    let alone = !region.shared && u32_at(bytes, REF_COUNT)? <= 1;
+    // An object that lies over no other and that only this entry refers to is nobody else's. With more references, others
+    // may be this process's own.
+    let whole = resident == 0 || u32_at(bytes, PRIVATE_RESIDENT)? > 0;
+    let alone = !region.shared && whole && u32_at(bytes, REF_COUNT)? <= 1;
     Some(Usage {
         size,
         resident,
@@ -196,6 +199,9 @@ mod tests {
         put(&mut bytes, REF_COUNT, &1_u32.to_ne_bytes());
         put(&mut bytes, RESIDENT, &2_u32.to_ne_bytes());
         let page = u64::try_from(crate::page::size()).unwrap();
+        let usage = entry(&bytes).unwrap().usage.unwrap();
+        assert_eq!((usage.resident(), usage.private()), (2 * page, None), "over another object");
+        put(&mut bytes, PRIVATE_RESIDENT, &2_u32.to_ne_bytes());
         let usage = entry(&bytes).unwrap().usage.unwrap();
         assert_eq!((usage.size(), usage.resident(), usage.private()), (0x40000, 2 * page, Some(2 * page)));
         assert_eq!((usage.locked(), usage.dirty()), (Some(2 * page), None));
