@@ -17,6 +17,9 @@ pub enum QueryMethod {
     Text,
     /// A system call made for it: `VirtualQuery`.
     Native,
+    /// The list of all mappings, which the system gives only as a whole: FreeBSD, NetBSD, OpenBSD, illumos. Its cost grows
+    /// with the mappings.
+    List,
     /// There is no backend for this system.
     Unsupported,
 }
@@ -27,6 +30,7 @@ impl fmt::Display for QueryMethod {
             Self::Ioctl => "PROCMAP_QUERY",
             Self::Text => "/proc text",
             Self::Native => "native",
+            Self::List => "whole list",
             Self::Unsupported => "unsupported",
         })
     }
@@ -82,7 +86,7 @@ impl Capabilities {
     ///
     /// # Cost
     ///
-    /// Linux: one query, three files opened, one of them read. Windows: none to speak of.
+    /// Linux: one query, three files opened, one of them read. Elsewhere: none to speak of.
     pub fn probe() -> Self {
         os::capabilities()
     }
@@ -227,7 +231,8 @@ impl Limits {
         self.locked
     }
 
-    /// How much it may lock (Linux: the soft `RLIMIT_MEMLOCK`, which does not hold for `CAP_IPC_LOCK`; Windows: its minimum
+    /// How much it may lock (Linux, FreeBSD, NetBSD, OpenBSD: the soft `RLIMIT_MEMLOCK`, which on Linux does not hold for
+    /// `CAP_IPC_LOCK`; Windows: its minimum
     /// working set, of which a few pages are not to be had).
     pub fn lock_limit(&self) -> Option<u64> {
         self.lock_limit
@@ -238,7 +243,8 @@ impl Limits {
         self.address_space
     }
 
-    /// How much it may use (Linux: the soft `RLIMIT_AS`; Windows: the user part of the address space).
+    /// How much it may use (Linux, FreeBSD, NetBSD, illumos: the soft `RLIMIT_AS`; Windows: the user part of
+    /// the address space).
     pub fn address_space_limit(&self) -> Option<u64> {
         self.address_space_limit
     }

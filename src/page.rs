@@ -74,6 +74,7 @@ impl Once {
 /// | Linux, Android | the least alignment that `madvise` takes, found by one to five calls of no effect: 4, 16 or 64 KiB |
 /// |---|---|
 /// | Windows | `GetSystemInfo`: 4 KiB |
+/// | FreeBSD, NetBSD, OpenBSD, illumos | `sysconf(_SC_PAGESIZE)` |
 /// | unsupported | 64 KiB, the page of WebAssembly |
 #[inline]
 pub fn size() -> usize {
@@ -187,7 +188,8 @@ pub fn sizes() -> PageSizes {
 /// | Linux, Android | `/sys/kernel/mm/hugepages`; empty where it cannot be read |
 /// |---|---|
 /// | Windows | `GetLargePageMinimum`; empty where the processor has none |
-/// | unsupported | empty |
+/// | illumos | `getpagesizes` |
+/// | FreeBSD, NetBSD, OpenBSD, unsupported | empty |
 pub fn huge_sizes() -> PageSizes {
     static SIZES: Once = Once::new();
     SIZES.sizes(os::huge_page_sizes)
@@ -198,7 +200,8 @@ pub fn huge_sizes() -> PageSizes {
 ///
 /// # Platforms
 ///
-/// Linux: `/sys/kernel/mm/transparent_hugepage/hugepages-*` (kernel 6.8), before that `hpage_pmd_size`. Empty elsewhere.
+/// Linux: `/sys/kernel/mm/transparent_hugepage/hugepages-*` (kernel 6.8), before that `hpage_pmd_size`. FreeBSD:
+/// `getpagesizes`. Empty elsewhere.
 ///
 /// # Cost
 ///

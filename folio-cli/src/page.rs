@@ -178,6 +178,7 @@ fn print(out: &mut Out, can: &Capabilities, limits: Option<&Limits>) -> Result<(
         QueryMethod::Ioctl => "by PROCMAP_QUERY: the same cost however many mappings there are",
         QueryMethod::Text => "by the text of /proc/thread-self/maps: the cost grows with the mappings",
         QueryMethod::Native => "by a system call made for it",
+        QueryMethod::List => "by the list of all mappings: the cost grows with the mappings",
         _ => "not at all",
     };
     let yes = |can: bool| if can { "yes" } else { "no" }.to_owned();

@@ -21,7 +21,7 @@
 //!
 //! The shapes were chosen with the other systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
 //! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
-//! give all at once, from which a `Walk` steps and in which a `query` searches. A `Walk` need not be monotonic while
+//! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share. A `Walk` need not be monotonic while
 //! mappings change: the floor above sees to that.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -34,9 +34,48 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
-#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "freebsd")]
+pub(crate) use freebsd::*;
+
+#[cfg(target_os = "netbsd")]
+mod netbsd;
+#[cfg(target_os = "netbsd")]
+pub(crate) use netbsd::*;
+
+#[cfg(target_os = "openbsd")]
+mod openbsd;
+#[cfg(target_os = "openbsd")]
+pub(crate) use openbsd::*;
+
+#[cfg(target_os = "illumos")]
+mod illumos;
+#[cfg(target_os = "illumos")]
+pub(crate) use illumos::*;
+
+#[cfg(any(test, target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "illumos"))]
+mod listed;
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    windows,
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "illumos"
+)))]
 mod unsupported;
-#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    windows,
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "illumos"
+)))]
 pub(crate) use unsupported::*;
 
 pub(crate) mod inject;

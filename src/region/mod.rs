@@ -127,7 +127,8 @@ impl Region {
     ///
     /// # Platforms
     ///
-    /// Apple systems keep one for each region; where the system does not tell, this is the protection itself.
+    /// Apple systems, NetBSD and OpenBSD keep one for each region; where the system does not tell, this is the protection
+    /// itself.
     #[inline]
     pub fn max_protection(&self) -> Protection {
         self.max_protection
@@ -156,7 +157,9 @@ impl Region {
     /// # Platforms
     ///
     /// Linux: mapped with `MAP_SHARED`. Windows: a view of a section, which includes program images (`MEM_MAPPED` and
-    /// `MEM_IMAGE`), whether or not its pages are copied when written.
+    /// `MEM_IMAGE`), whether or not its pages are copied when written. FreeBSD: not copied when written, and mapped from a
+    /// file, a device or a named object; its list does not tell anonymous memory that is shared from private. NetBSD,
+    /// OpenBSD: not copied when written. illumos: `MA_SHARED`.
     #[inline]
     pub fn is_shared(&self) -> bool {
         self.shared
@@ -169,7 +172,8 @@ impl Region {
         !self.reserved
     }
 
-    /// Whether the system's own flags mark the pages as guard pages (`PAGE_GUARD` on Windows).
+    /// Whether the system's own flags mark the pages as guard pages (`PAGE_GUARD` on Windows, `KVME_TYPE_GUARD` on
+    /// FreeBSD).
     ///
     /// Guard pages of other kinds are not seen here: a region without access is one whose
     /// [`protection`](Self::protection) is `NONE`, and on Linux those made by `MADV_GUARD_INSTALL` are in no listing

@@ -48,6 +48,8 @@ impl Process {
     ///
     /// Linux: the folder `/proc/PID` is opened and kept (`CLOEXEC`), three files in it are opened, read and closed. Windows:
     /// one handle.
+    /// illumos: one file (`/proc/PID`, `CLOEXEC`). FreeBSD, NetBSD, OpenBSD: nothing is kept but two numbers, the identifier
+    /// and the time at which the process was started; both are compared after every list.
     ///
     /// # Errors
     ///
@@ -55,7 +57,8 @@ impl Process {
     ///   (`/proc` mounted with `hidepid`).
     /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): we may not look into it. Linux lets the same user do
     ///   so unless the process gained rights (set-user-ID, file capabilities) or was marked undumpable; root, or
-    ///   `CAP_SYS_PTRACE`, always. Windows: `PROCESS_QUERY_INFORMATION | PROCESS_VM_READ`.
+    ///   `CAP_SYS_PTRACE`, always. Windows: `PROCESS_QUERY_INFORMATION | PROCESS_VM_READ`. FreeBSD: who may debug it.
+    ///   OpenBSD: root alone.
     /// - [`ErrorKind::ProcessEnded`](crate::ErrorKind::ProcessEnded): it has ended, and waits only for its parent to take
     ///   notice.
     /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): no descriptor or handle is left.
@@ -114,7 +117,8 @@ impl Process {
     /// Linux: one pass over the text of `maps`, one buffer. Where a name looks like that of a deleted file, or holds `\012`,
     /// the file is asked for by `stat`, up to eight times, once for neighbours with the same name. (Who maps a file of
     /// a slow network can make that slow.) Windows: one `VirtualQuery` a region, and one `GetMappedFileName` for each
-    /// allocation that is mapped from a file.
+    /// allocation that is mapped from a file. FreeBSD, NetBSD, OpenBSD: one list. illumos: one list, and one `readlink` for
+    /// each file that differs from the one before.
     ///
     /// # Errors
     ///
@@ -128,7 +132,9 @@ impl Process {
     /// # Cost
     ///
     /// Linux: one pass over `smaps`, for which the kernel looks at every page that the process has: milliseconds for each
-    /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages.
+    /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages. FreeBSD: as [`mappings`](Self::mappings),
+    /// since its list always has the figure. illumos: for `xmap`, too, the kernel looks at every page; a region whose pages
+    /// have several sizes comes in parts of one size each.
     ///
     /// # Errors
     ///
@@ -163,7 +169,7 @@ impl Process {
     /// # Errors
     ///
     /// As [`query`](Self::query); [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a kernel built without
-    /// `smaps`.
+    /// `smaps`, on NetBSD and on OpenBSD.
     pub fn usage(&self, address: usize) -> Result<Usage> {
         self.detail(Operation::Usage, address, os::usage)
     }

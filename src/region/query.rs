@@ -15,7 +15,9 @@ use core::iter::FusedIterator;
 /// open; every 64th answer, and every answer of "unmapped", takes one `fstat` more, which proves that the descriptor is
 /// still ours. Older Linux, or a sandbox that forbids it: `/proc/thread-self/maps` is read up to the address. Windows: one
 /// `VirtualQuery`, and when the address is not in the first page of its allocation as many more as finding the region's
-/// start takes, which grows with the logarithm of its pages. Allocates nothing, the first time neither.
+/// start takes, which grows with the logarithm of its pages. None of these allocates, the first time neither. FreeBSD, NetBSD, OpenBSD, illumos: all
+/// mappings are listed, by a few system calls and into a buffer that is allocated; use a
+/// [`Snapshot`](crate::Snapshot) for many questions.
 ///
 /// # Errors
 ///
@@ -41,7 +43,8 @@ use core::iter::FusedIterator;
 ///
 /// # Platforms
 ///
-/// Linux, Android, Windows. Elsewhere [`ErrorKind::Unsupported`].
+/// Linux, Android, Windows, FreeBSD, NetBSD, OpenBSD, illumos. Elsewhere [`ErrorKind::Unsupported`]. NetBSD lists about 9,000
+/// mappings of a process at most, and beyond that answers [`ErrorKind::Exhausted`].
 ///
 /// # Examples
 ///
@@ -93,7 +96,8 @@ pub(super) fn unmapped(operation: Operation, page: PageRange, pid: Option<u32>) 
 ///
 /// Linux: one `ioctl` a region for short lists; for long ones the text of `/proc/thread-self/maps`, which the kernel gives
 /// a page at a time and which then costs less (folio remembers how long the list was the last time). Allocates one buffer
-/// of some pages if the text is used, nothing for each region. Windows: one `VirtualQuery` a region or hole.
+/// of some pages if the text is used, nothing for each region. Windows: one `VirtualQuery` a region or hole. FreeBSD, NetBSD, OpenBSD, illumos: the list is read
+/// when the iteration is made, into one buffer, which on NetBSD takes 1.1 KiB a region.
 ///
 /// # Errors
 ///

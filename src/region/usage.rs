@@ -9,15 +9,17 @@ use core::ops::AddAssign;
 ///
 /// # Platforms
 ///
-/// | figure | Linux, Android (`smaps`) | Windows (`QueryWorkingSetEx`) |
-/// |---|---|---|
-/// | resident | `Rss` and hugetlb pages | valid pages |
-/// | proportional | `Pss` | pages divided by `ShareCount`, which counts to 7 at most |
-/// | shared/private clean/dirty, referenced, anonymous | yes | – |
-/// | private, shared | sums of the above | by the page's `Shared` bit |
-/// | swapped | `Swap` | – |
-/// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | pages marked `LargePage` |
-/// | locked | `Locked` | pages marked `Locked` |
+/// | figure | Linux, Android (`smaps`) | Windows (`QueryWorkingSetEx`) | FreeBSD (`kern.proc.vmmap`) | illumos (`xmap`) |
+/// |---|---|---|---|---|
+/// | resident | `Rss` and hugetlb pages | valid pages | `kve_resident` | `pr_rss` |
+/// | proportional | `Pss` | pages divided by `ShareCount`, which counts to 7 at most | – | – |
+/// | shared/private clean/dirty, referenced, anonymous | yes | – | – | `pr_anon` as anonymous |
+/// | private, shared | sums of the above | by the page's `Shared` bit | where nobody else refers to the object | – |
+/// | swapped | `Swap` | – | – | – |
+/// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | pages marked `LargePage` | – | all of a region with larger pages |
+/// | locked | `Locked` | pages marked `Locked` | what is resident of a wired region | `pr_locked` |
+///
+/// NetBSD and OpenBSD do not tell.
 ///
 /// # Examples
 ///

@@ -41,6 +41,12 @@ impl Area {
     }
 }
 
+/// Large areas shall not count against what the system promises: where it counts, there is a flag.
+#[cfg(all(unix, not(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))))]
+const NO_RESERVE: libc::c_int = libc::MAP_NORESERVE;
+#[cfg(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
+const NO_RESERVE: libc::c_int = 0;
+
 #[cfg(unix)]
 impl Area {
     /// Readable and writable pages, surrounded by a page without access on either side, so that neighbours never merge.
@@ -62,7 +68,7 @@ impl Area {
                 std::ptr::without_provenance_mut(hint),
                 (pages + 2) * size,
                 libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | NO_RESERVE,
                 -1,
                 0,
             )
@@ -111,7 +117,7 @@ impl Area {
                 std::ptr::without_provenance_mut(at),
                 len,
                 Self::native(protection),
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | NO_RESERVE,
                 -1,
                 0,
             )

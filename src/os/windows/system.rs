@@ -30,13 +30,11 @@ pub(crate) fn granularity() -> usize {
     index(system_info().dwAllocationGranularity)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
     // SAFETY: no precondition; 0 when the processor has no large pages (MSDN, GetLargePageMinimum).
     Some(PageSizes::EMPTY.with_bytes(wide(unsafe { GetLargePageMinimum() })))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(PageSizes::EMPTY)
 }
@@ -51,7 +49,6 @@ pub(crate) fn capabilities() -> Capabilities {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) fn limits() -> Result<Limits, Failure> {
     let mut limits = Limits { overcommit: Some(Overcommit::Never), ..Limits::default() };
 

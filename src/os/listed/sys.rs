@@ -1,0 +1,99 @@
+//! Calls and codes that all of them have.
+
+use crate::capabilities::Limits;
+use crate::error::{ErrorKind, Failure};
+use crate::os::inject;
+use alloc::vec::Vec;
+use core::ffi::c_int;
+
+/// A code of `errno`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Errno(pub(crate) c_int);
+
+impl Errno {
+    pub(crate) fn last() -> Self {
+        #[cfg(target_os = "illumos")]
+        use libc::___errno as location;
+        #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
+        use libc::__errno as location;
+        #[cfg(target_os = "freebsd")]
+        use libc::__error as location;
+        // SAFETY: no precondition; gives the place of this thread's `errno` (`<errno.h>`).
+        let place = unsafe { location() };
+        // SAFETY: that place is valid as long as the thread is, and nobody else writes to it.
+        Self(unsafe { *place })
+    }
+
+    pub(crate) fn injected(call: &'static str) -> Result<(), Self> {
+        match inject::point(call) {
+            Some(code) => Err(Self(code)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn system(self, kind: ErrorKind) -> Failure {
+        Failure::system(kind, self.0)
+    }
+}
+
+/// `sysconf(_SC_PAGESIZE)`, which does not fail.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: takes a number, answers with one (sysconf(3)).
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)
+}
+
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: no precondition, cannot fail (getpid(2)).
+    unsafe { libc::getpid() }.unsigned_abs()
+}
+
+/// The soft limit; `None` when there is none.
+#[allow(clippy::useless_conversion, reason = "the type of limits differs between the systems")]
+pub(crate) fn limit(resource: c_int) -> Option<u64> {
+    Errno::injected("getrlimit").ok()?;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable (getrlimit(2)).
+    let done = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    if done != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+        return None;
+    }
+    u64::try_from(limit.rlim_cur).ok()
+}
+
+/// The limits that all of them tell of: those of `getrlimit`.
+pub(crate) fn limits(lock: Option<c_int>, address_space: Option<c_int>) -> Limits {
+    Limits {
+        lock_limit: lock.and_then(limit),
+        address_space_limit: address_space.and_then(limit),
+        ..Limits::default()
+    }
+}
+
+/// Gives the buffer this length, zeroed where it is new.
+pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Failure> {
+    let more = len.saturating_sub(buffer.len());
+    if buffer.try_reserve_exact(more).is_err() {
+        return Err(Failure::new(ErrorKind::Exhausted).detail("no memory for the list of mappings"));
+    }
+    buffer.resize(len, 0);
+    Ok(())
+}
+
+/// The sizes that `getpagesizes` gives: the ordinary page's, and those above it.
+#[cfg(any(target_os = "freebsd", target_os = "illumos"))]
+pub(crate) fn larger_page_sizes() -> crate::page::PageSizes {
+    use crate::page::PageSizes;
+    let mut sizes = [0_usize; 16];
+    if Errno::injected("getpagesizes").is_err() {
+        return PageSizes::EMPTY;
+    }
+    // SAFETY: `sizes` is writable for 16 elements (getpagesizes(3)).
+    let count = unsafe { libc::getpagesizes(sizes.as_mut_ptr(), 16) };
+    let base = page_size();
+    let given = usize::try_from(count).ok().and_then(|count| sizes.get(..count)).unwrap_or_default();
+    given
+        .iter()
+        .filter(|&&size| size > base)
+        .fold(PageSizes::EMPTY, |all, &size| all.with_bytes(crate::range::wide(size)))
+}
