@@ -48,7 +48,7 @@ pub(crate) fn capabilities() -> Capabilities {
 
 /// Whether superpages are made: `vm.pmap.pg_ps_enabled` or, on some processors, `vm.pmap.superpages_enabled`.
 fn superpages() -> Option<TransparentHugePages> {
-    if transparent_page_sizes().is_empty() {
+    if transparent_page_sizes().is_none_or(PageSizes::is_empty) {
         return None;
     }
     [c"vm.pmap.pg_ps_enabled", c"vm.pmap.superpages_enabled"].into_iter().find_map(|name| {
