@@ -92,6 +92,10 @@ impl<'a> Backing<'a> {
         deleted: false,
     };
 
+    /// In the place of an offset that the system does not tell. It stays so when something is added to it: sums saturate.
+    #[allow(dead_code, reason = "only some systems tell a device but not always an offset")]
+    pub(crate) const UNTOLD: u64 = u64::MAX;
+
     /// What kind of thing it is.
     pub fn kind(&self) -> BackingKind {
         self.kind
@@ -120,9 +124,10 @@ impl<'a> Backing<'a> {
     }
 
     /// The offset, in bytes from the start of the file or object, of the region's first byte; `None` when nothing with
-    /// offsets stands behind it, or when the system does not tell (Windows).
+    /// offsets stands behind it, or when the system does not tell (Windows; Apple, of a private mapping once it has been
+    /// written to).
     pub fn offset(&self) -> Option<u64> {
-        self.device.map(|_| self.offset)
+        self.device.map(|_| self.offset).filter(|&offset| offset != Self::UNTOLD)
     }
 
     /// The device that the file or object is on; `None` when there is none or the system does not tell (Windows).
