@@ -28,7 +28,7 @@ pub enum ErrorKind {
     UnexpectedAnswer,
     /// A limit was reached: open files, memory, mappings.
     Exhausted,
-    /// Any other failure of the system; see [`Error::raw_os_error`].
+    /// Any other failure of the system; see [`Error::raw_os_error`] and [`Error::mach_error`].
     System,
 }
 

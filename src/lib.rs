@@ -29,7 +29,7 @@
 //!
 //! # Platforms
 //!
-//! Linux and Android, Windows. On other systems the crate compiles, and each call answers
+//! Linux and Android, macOS and the other systems of Apple, Windows. On other systems the crate compiles, and each call answers
 //! [`ErrorKind::Unsupported`]. `PLATFORM.md` in the repository has a row for every operation.
 
 #![no_std]

@@ -16,11 +16,13 @@ pub enum BackingKind {
     /// Memory in an object that can be shared but has no place among the files: `memfd_create`, an anonymous shared
     /// mapping, System V and POSIX shared memory, a section of the paging file.
     SharedMemory,
-    /// The heap that the system made for the program (`[heap]`, `brk`).
+    /// The heap that the system made for the program (`[heap]`, `brk`). On Apple's systems, all memory of `malloc`.
     Heap,
-    /// The stack that the system made for the first thread (`[stack]`).
+    /// The stack that the system made for the first thread (`[stack]`). On Apple's systems, of each thread.
     Stack,
-    /// Pages that the kernel put there: `[vdso]`, `[vvar]`, `[vsyscall]`, `[uprobes]`.
+    /// Pages that the kernel put there: `[vdso]`, `[vvar]`, `[vsyscall]`, `[uprobes]`. On Apple's systems, what it maps into
+    /// all processes by way of a map of their own, and of which it tells no more: the system's libraries (`dyld`'s shared
+    /// cache).
     Kernel,
 }
 
@@ -102,7 +104,7 @@ impl<'a> Backing<'a> {
     }
 
     /// The name as bytes, empty when there is none: the path of a file, or what the system calls it (`[heap]`,
-    /// `[anon:pool]`, `/memfd:name`). Linux's mark ` (deleted)` is taken off, and [`is_deleted`](Self::is_deleted) says so.
+    /// `[anon:pool]`, `/memfd:name`; on Apple's systems the name of the tag in `mach/vm_statistics.h`, as `MALLOC_SMALL`). Linux's mark ` (deleted)` is taken off, and [`is_deleted`](Self::is_deleted) says so.
     ///
     /// Names need not be UTF-8 and may hold any byte but NUL. On Windows the bytes are WTF-8 (plain UTF-8 for every
     /// well-formed name), and the name is the kernel's, such as `\Device\HarddiskVolume1\file`.
@@ -144,7 +146,8 @@ impl<'a> Backing<'a> {
     /// such as a `memfd`, are not called deleted.
     ///
     /// Linux marks a deleted file by ` (deleted)` after its name, which a file may also be *called*. Where a name ends in
-    /// it, folio asks whether a file of that very name, with the same inode, exists; only then it is not deleted.
+    /// it, folio asks whether a file of that very name, with the same inode, exists; only then it is not deleted. Apple's
+    /// systems mark nothing: folio asks by the name of each file.
     pub fn is_deleted(&self) -> bool {
         self.deleted
     }

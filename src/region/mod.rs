@@ -155,7 +155,8 @@ impl Region {
     ///
     /// # Platforms
     ///
-    /// Linux: mapped with `MAP_SHARED`. Windows: a view of a section, which includes program images (`MEM_MAPPED` and
+    /// Linux: mapped with `MAP_SHARED`. Apple: mapped with `MAP_SHARED`, or shared with other processes now (and not only until
+    /// one of them writes). Windows: a view of a section, which includes program images (`MEM_MAPPED` and
     /// `MEM_IMAGE`), whether or not its pages are copied when written.
     #[inline]
     pub fn is_shared(&self) -> bool {

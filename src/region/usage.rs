@@ -9,15 +9,16 @@ use core::ops::AddAssign;
 ///
 /// # Platforms
 ///
-/// | figure | Linux, Android (`smaps`) | Windows (`QueryWorkingSetEx`) |
-/// |---|---|---|
-/// | resident | `Rss` and hugetlb pages | valid pages |
-/// | proportional | `Pss` | pages divided by `ShareCount`, which counts to 7 at most |
-/// | shared/private clean/dirty, referenced, anonymous | yes | – |
-/// | private, shared | sums of the above | by the page's `Shared` bit |
-/// | swapped | `Swap` | – |
-/// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | pages marked `LargePage` |
-/// | locked | `Locked` | pages marked `Locked` |
+/// | figure | Linux, Android (`smaps`) | Apple (`vm_region_submap_info_64`) | Windows (`QueryWorkingSetEx`) |
+/// |---|---|---|---|
+/// | resident | `Rss` and hugetlb pages | `pages_resident` | valid pages |
+/// | proportional | `Pss` | – | pages divided by `ShareCount`, which counts to 7 at most |
+/// | dirty | yes | `pages_dirtied` | – |
+/// | referenced, anonymous | yes | – | – |
+/// | private, shared | sums of clean and dirty | by `share_mode`; of copy-on-write memory, private is `pages_shared_now_private` | by the page's `Shared` bit |
+/// | swapped | `Swap` | `pages_swapped_out`: compressed or on disk | – |
+/// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | superpages | pages marked `LargePage` |
+/// | locked | `Locked` | resident pages of a region that `mlock` was called for | pages marked `Locked` |
 ///
 /// # Examples
 ///
