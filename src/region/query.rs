@@ -15,7 +15,8 @@ use core::iter::FusedIterator;
 /// open; every 64th answer, and every answer of "unmapped", takes one `fstat` more, which proves that the descriptor is
 /// still ours. Older Linux, or a sandbox that forbids it: `/proc/thread-self/maps` is read up to the address. Windows: one
 /// `VirtualQuery`, and when the address is not in the first page of its allocation as many more as finding the region's
-/// start takes, which grows with the logarithm of its pages. Allocates nothing, the first time neither.
+/// start takes, which grows with the logarithm of its pages. Apple: one `mach_vm_region_recurse`, which
+/// goes by a tree, and for memory that is shared now counts who shares it. Allocates nothing, the first time neither.
 ///
 /// # Errors
 ///
@@ -39,7 +40,8 @@ use core::iter::FusedIterator;
 ///
 /// # Platforms
 ///
-/// Linux, Android, Windows. Elsewhere [`ErrorKind::Unsupported`].
+/// Linux, Android, Windows, macOS and the other systems of Apple (where it must not be called from a signal handler: the
+/// answer comes by message, to a port that belongs to the thread). Elsewhere [`ErrorKind::Unsupported`].
 ///
 /// # Examples
 ///
@@ -54,7 +56,8 @@ use core::iter::FusedIterator;
 ///
 /// References: [proc_pid_maps(5)](https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html),
 /// [`PROCMAP_QUERY`](https://docs.kernel.org/filesystems/proc.html),
-/// [`VirtualQuery`](https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-virtualquery).
+/// [`VirtualQuery`](https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-virtualquery),
+/// [`mach_vm_region_recurse`](https://github.com/apple-oss-distributions/xnu/blob/main/osfmk/mach/mach_vm.defs).
 #[inline]
 pub fn query<T>(address: *const T) -> Result<Region> {
     in_target(&os::Target::CURRENT, address.addr())
@@ -91,7 +94,8 @@ pub(super) fn unmapped(operation: Operation, page: PageRange, pid: Option<u32>) 
 ///
 /// Linux: one `ioctl` a region for short lists; for long ones the text of `/proc/thread-self/maps`, which the kernel gives
 /// a page at a time and which then costs less (folio remembers how long the list was the last time). Allocates one buffer
-/// of some pages if the text is used, nothing for each region. Windows: one `VirtualQuery` a region or hole.
+/// of some pages if the text is used, nothing for each region. Windows: one `VirtualQuery` a region or hole. Apple: one
+/// `mach_vm_region_recurse` a region.
 ///
 /// # Errors
 ///
