@@ -1,20 +1,27 @@
 #!/usr/bin/env bash
-# Type-checks the library for other targets, with and without default features; warnings are errors. For all that have
-# a backend the tests and the tool, too.
+# Type-checks the library for other targets, with and without default features; warnings are errors. For all that have a
+# backend its tests and the tool, too; where Clippy and the documentation depend most on the system, these as well.
 #
 # usage: ci/typecheck.sh [TARGET...]
-# installs: rustc-web cargo-web rust-web-src gcc libc6-dev (Debian's Rust with the sources of std)
+# installs: rustc-web cargo-web rust-web-src rust-web-clippy gcc libc6-dev (Debian's Rust with the sources of std)
 source "$(dirname "$0")/common.sh"
 debian_rust
-export CARGO_TARGET_DIR="$FOLIO_CROSS/check" RUSTFLAGS="-D warnings"
-[ $# -gt 0 ] || set -- x86_64-pc-windows-gnu wasm32-unknown-unknown x86_64-unknown-freebsd x86_64-unknown-netbsd \
-    x86_64-unknown-openbsd x86_64-unknown-illumos
+packages rust-web-clippy
+export CARGO_TARGET_DIR="$FOLIO_CROSS/check" RUSTFLAGS="-D warnings" RUSTDOCFLAGS="-D warnings"
+[ $# -gt 0 ] || set -- x86_64-pc-windows-gnu i686-pc-windows-msvc aarch64-pc-windows-msvc wasm32-unknown-unknown \
+    aarch64-linux-android riscv64gc-unknown-linux-gnu aarch64-apple-darwin x86_64-apple-darwin aarch64-apple-ios \
+    x86_64-unknown-freebsd x86_64-unknown-netbsd x86_64-unknown-openbsd x86_64-unknown-illumos
 for target in "$@"; do
-    check() { "$CARGO" check --quiet -Zbuild-std --target "$target" "$@"; }
-    check -p folio
-    check -p folio --no-default-features
+    for_target() { "$CARGO" "$1" --quiet -Zbuild-std --target "$target" "${@:2}"; }
+    for_target check -p folio
+    for_target check -p folio --no-default-features
     case $target in
-        *windows* | *bsd | *illumos) check -p folio --tests; check -p folio-cli ;;
+        wasm32*) ;;
+        *) for_target check -p folio --tests; for_target check -p folio-cli ;;
     esac
+    case $target in
+        x86_64-pc-windows-gnu | aarch64-apple-darwin) for_target clippy -p folio --tests -- -D warnings ;;
+    esac
+    for_target doc -p folio --no-deps
     echo "typecheck: $target: clean"
 done

@@ -15,7 +15,7 @@ pub enum QueryMethod {
     /// The text of `/proc/thread-self/maps`: older Linux, or a sandbox that forbids the other. Its cost grows with the
     /// mappings below the address.
     Text,
-    /// A system call made for it: `VirtualQuery`.
+    /// A system call made for it: `VirtualQuery`, `mach_vm_region_recurse`.
     Native,
     /// The list of all mappings, which the system gives only as a whole: FreeBSD, NetBSD, OpenBSD, illumos. Its cost grows
     /// with the mappings.
@@ -199,7 +199,7 @@ impl Limits {
     ///
     /// # Cost
     ///
-    /// Linux: all mappings are counted, and about ten files of `/proc` and `/sys` read. For reports, not for loops.
+    /// All mappings are counted; on Linux, about ten files of `/proc` and `/sys` are read, too. For reports, not for loops.
     ///
     /// # Errors
     ///
@@ -231,20 +231,20 @@ impl Limits {
         self.locked
     }
 
-    /// How much it may lock (Linux, FreeBSD, NetBSD, OpenBSD: the soft `RLIMIT_MEMLOCK`, which on Linux does not hold for
-    /// `CAP_IPC_LOCK`; Windows: its minimum
-    /// working set, of which a few pages are not to be had).
+    /// How much it may lock (Linux, Apple, FreeBSD, NetBSD, OpenBSD: the soft `RLIMIT_MEMLOCK`, which on Linux does not hold for
+    /// `CAP_IPC_LOCK`; Windows: its minimum working set, of which a few pages are not to be had).
     pub fn lock_limit(&self) -> Option<u64> {
         self.lock_limit
     }
 
-    /// How much address space this process uses (Linux: `VmSize`).
+    /// How much address space this process uses (Linux: `VmSize`; Apple: `virtual_size` of `TASK_VM_INFO`, which includes the
+    /// whole region that all processes share).
     pub fn address_space(&self) -> Option<u64> {
         self.address_space
     }
 
-    /// How much it may use (Linux, FreeBSD, NetBSD, illumos: the soft `RLIMIT_AS`; Windows: the user part of
-    /// the address space).
+    /// How much it may use (Linux, FreeBSD, NetBSD, illumos: the soft `RLIMIT_AS`; Windows: the user part of the address space;
+    /// Apple: the smaller of these two).
     pub fn address_space_limit(&self) -> Option<u64> {
         self.address_space_limit
     }
@@ -255,7 +255,8 @@ impl Limits {
     }
 
     /// The tightest memory limit of the groups this process is in (Linux: `memory.max` of its control group and of those
-    /// above it; Windows: of its job).
+    /// above it; Windows: of its job; Apple: what the process itself may have before the system ends it, where there is such a
+    /// limit, as on phones).
     pub fn group_memory_limit(&self) -> Option<u64> {
         self.group_memory_limit
     }

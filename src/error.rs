@@ -28,7 +28,7 @@ pub enum ErrorKind {
     UnexpectedAnswer,
     /// A limit was reached: open files, memory, mappings.
     Exhausted,
-    /// Any other failure of the system; see [`Error::raw_os_error`].
+    /// Any other failure of the system; see [`Error::raw_os_error`] and [`Error::mach_error`].
     System,
 }
 
@@ -131,9 +131,19 @@ impl Error {
         self.pid
     }
 
-    /// The system's own code (`errno` on Unix, `GetLastError` on Windows); `None` when the failure was not a system call's.
+    /// The system's own code (`errno` on Unix, `GetLastError` on Windows); `None` when the failure was not a system call's,
+    /// and for the calls of Apple's kernel whose codes are of another kind: see [`mach_error`](Self::mach_error).
     pub fn raw_os_error(&self) -> Option<i32> {
-        self.failure.code
+        self.failure.errno()
+    }
+
+    /// The code of a call of the Mach part of Apple's kernel, a `kern_return_t`: numbers of their own, which mean something
+    /// else as an `errno`. `None` when the failure was not such a call's, and on all other systems.
+    pub fn mach_error(&self) -> Option<i32> {
+        match self.failure.code {
+            Some(Code::Mach(code)) => Some(code),
+            Some(Code::Os(_)) | None => None,
+        }
     }
 
     /// What the caller can do about it, where there is something to do. The text is for people and may change.
@@ -150,7 +160,7 @@ impl Error {
     #[cfg(feature = "std")]
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn as_io_error(&self) -> Option<std::io::Error> {
-        self.failure.code.map(std::io::Error::from_raw_os_error)
+        self.failure.errno().map(std::io::Error::from_raw_os_error)
     }
 
     /// This error as an [`io::Error`](std::io::Error) whose inner error is `self`.
@@ -181,8 +191,16 @@ impl fmt::Display for Error {
                 write!(f, ": {source}")?;
             }
             #[cfg(not(feature = "std"))]
-            if let Some(code) = self.failure.code {
+            if let Some(code) = self.failure.errno() {
                 write!(f, " (os error {code})")?;
+            }
+            if let Some(code) = self.mach_error() {
+                // Those of messages are known by their hexadecimal form.
+                if code.unsigned_abs() > 0xffff {
+                    write!(f, " (kern_return_t {code:#x})")?;
+                } else {
+                    write!(f, " (kern_return_t {code})")?;
+                }
             }
         }
         if let Some(evidence) = &self.failure.evidence {
@@ -228,10 +246,20 @@ impl From<Error> for std::io::Error {
 #[derive(Debug)]
 pub(crate) struct Failure {
     kind: ErrorKind,
-    code: Option<i32>,
+    code: Option<Code>,
     detail: Option<&'static str>,
     remedy: Option<&'static str>,
     evidence: Option<Box<[u8]>>,
+}
+
+/// The system's own code, by the space of numbers that it is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "only Apple's systems have two")]
+enum Code {
+    /// `errno`, or what `GetLastError` gave.
+    Os(i32),
+    /// A `kern_return_t`.
+    Mach(i32),
 }
 
 #[allow(dead_code, reason = "the backend of an unsupported system uses few of these")]
@@ -243,7 +271,12 @@ impl Failure {
 
     /// A failed system call.
     pub(crate) const fn system(kind: ErrorKind, code: i32) -> Self {
-        Self { kind, code: Some(code), detail: None, remedy: None, evidence: None }
+        Self { kind, code: Some(Code::Os(code)), detail: None, remedy: None, evidence: None }
+    }
+
+    /// A failed call of Mach, with its `kern_return_t`.
+    pub(crate) const fn mach(kind: ErrorKind, code: i32) -> Self {
+        Self { kind, code: Some(Code::Mach(code)), detail: None, remedy: None, evidence: None }
     }
 
     /// An argument that makes no sense, and why.
@@ -268,6 +301,14 @@ impl Failure {
         self
     }
 
+    /// The code, if it is one that the standard library knows.
+    const fn errno(&self) -> Option<i32> {
+        match self.code {
+            Some(Code::Os(code)) => Some(code),
+            Some(Code::Mach(_)) | None => None,
+        }
+    }
+
     /// The kind, for floors that decide by it.
     pub(crate) const fn kind(&self) -> ErrorKind {
         self.kind
@@ -281,7 +322,7 @@ impl Failure {
             range,
             pid,
             #[cfg(feature = "std")]
-            source: self.code.map(std::io::Error::from_raw_os_error),
+            source: self.errno().map(std::io::Error::from_raw_os_error),
             failure: self,
         }
     }
@@ -307,6 +348,20 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(13));
         assert_eq!(error.pid(), Some(7));
         assert!(core::error::Error::source(&error).is_some());
+    }
+
+    /// A code of Mach is not taken for an `errno`, of which the smallest numbers mean quite different things.
+    #[test]
+    fn codes_of_mach_are_kept_apart() {
+        let error = Failure::mach(ErrorKind::System, 5).during(Operation::List, None, None);
+        assert_eq!((error.mach_error(), error.raw_os_error()), (Some(5), None));
+        assert!(error.as_io_error().is_none() && core::error::Error::source(&error).is_none());
+        assert!(error.to_string().ends_with("the system refused (kern_return_t 5)"), "{error}");
+        let error = Failure::mach(ErrorKind::System, 0x1000_0004).during(Operation::List, None, None);
+        assert!(error.to_string().ends_with("(kern_return_t 0x10000004)"), "{error}");
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::Other);
+        let error = Failure::system(ErrorKind::System, 5).during(Operation::List, None, None);
+        assert_eq!((error.mach_error(), error.raw_os_error()), (None, Some(5)));
     }
 
     #[test]

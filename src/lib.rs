@@ -29,7 +29,8 @@
 //!
 //! # Platforms
 //!
-//! Linux and Android, Windows, FreeBSD, NetBSD, OpenBSD, illumos. On other systems the crate compiles, and each call answers
+//! Linux and Android, Windows, macOS and the other systems of Apple, FreeBSD, NetBSD, OpenBSD, illumos. On other systems
+//! the crate compiles, and each call answers
 //! [`ErrorKind::Unsupported`]. `PLATFORM.md` in the repository has a row for every operation.
 
 #![no_std]

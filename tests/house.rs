@@ -27,7 +27,15 @@ fn no_platform_is_named_outside_os() {
     let mut bad = Vec::new();
     for path in found.iter().filter(|path| !path.starts_with(root.join("src/os"))) {
         for (number, line) in fs::read_to_string(path).unwrap().lines().enumerate() {
-            let named = ["target_os", "cfg(unix", "cfg(windows", "(unix,", "(windows,", "target_family"];
+            let named = [
+                "target_os",
+                "cfg(unix",
+                "cfg(windows",
+                "(unix,",
+                "(windows,",
+                "target_family",
+                "target_vendor",
+            ];
             if named.iter().any(|name| line.contains(name)) && !line.trim_start().starts_with("//") {
                 bad.push(format!("{}:{}: {line}", path.display(), number + 1));
             }
@@ -50,7 +58,7 @@ fn every_backend_exports_the_same_names() {
         .filter_map(|line| line.strip_prefix("pub(crate) fn ")?.split_once('(').map(|(name, _)| name))
         .collect();
     assert!(names.len() >= 10, "{names:?}");
-    for backend in ["linux", "windows", "freebsd", "netbsd", "openbsd", "illumos"] {
+    for backend in ["linux", "apple", "windows", "freebsd", "netbsd", "openbsd", "illumos"] {
         let module = fs::read_to_string(os.join(backend).join("mod.rs")).unwrap();
         for name in &names {
             assert!(module.contains(name), "{backend} lacks {name}");

@@ -19,7 +19,7 @@
 //!                                               stepped to: backing(), usage()
 //! ```
 //!
-//! The shapes were chosen with the other systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
+//! The shapes were chosen with all systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
 //! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
 //! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share. A `Walk` need not be monotonic while
 //! mappings change: the floor above sees to that.
@@ -28,6 +28,11 @@
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux::*;
+
+#[cfg(target_vendor = "apple")]
+mod apple;
+#[cfg(target_vendor = "apple")]
+pub(crate) use apple::*;
 
 #[cfg(windows)]
 mod windows;
@@ -60,6 +65,7 @@ mod listed;
 #[cfg(not(any(
     target_os = "linux",
     target_os = "android",
+    target_vendor = "apple",
     windows,
     target_os = "freebsd",
     target_os = "netbsd",
@@ -70,6 +76,7 @@ mod unsupported;
 #[cfg(not(any(
     target_os = "linux",
     target_os = "android",
+    target_vendor = "apple",
     windows,
     target_os = "freebsd",
     target_os = "netbsd",

@@ -16,11 +16,13 @@ pub enum BackingKind {
     /// Memory in an object that can be shared but has no place among the files: `memfd_create`, an anonymous shared
     /// mapping, System V and POSIX shared memory, a section of the paging file.
     SharedMemory,
-    /// The heap that the system made for the program (`[heap]`, `brk`).
+    /// The heap that the system made for the program (`[heap]`, `brk`). On Apple's systems, all memory of `malloc`.
     Heap,
-    /// The stack that the system made for the first thread (`[stack]`).
+    /// The stack that the system made for the first thread (`[stack]`). On Apple's systems, of each thread.
     Stack,
-    /// Pages that the kernel put there: `[vdso]`, `[vvar]`, `[vsyscall]`, `[uprobes]`.
+    /// Pages that the kernel put there: `[vdso]`, `[vvar]`, `[vsyscall]`, `[uprobes]`. On Apple's systems, what it maps into
+    /// all processes by way of a map of their own, and of which it tells no more: the system's libraries (`dyld`'s shared
+    /// cache).
     Kernel,
 }
 
@@ -92,13 +94,17 @@ impl<'a> Backing<'a> {
         deleted: false,
     };
 
+    /// In the place of an offset that the system does not tell. It stays so when something is added to it: sums saturate.
+    #[allow(dead_code, reason = "only some systems tell a device but not always an offset")]
+    pub(crate) const UNTOLD: u64 = u64::MAX;
+
     /// What kind of thing it is.
     pub fn kind(&self) -> BackingKind {
         self.kind
     }
 
     /// The name as bytes, empty when there is none: the path of a file, or what the system calls it (`[heap]`,
-    /// `[anon:pool]`, `/memfd:name`). Linux's mark ` (deleted)` is taken off, and [`is_deleted`](Self::is_deleted) says so.
+    /// `[anon:pool]`, `/memfd:name`; on Apple's systems the name of the tag in `mach/vm_statistics.h`, as `MALLOC_SMALL`). Linux's mark ` (deleted)` is taken off, and [`is_deleted`](Self::is_deleted) says so.
     ///
     /// Names need not be UTF-8 and may hold any byte but NUL. On Windows the bytes are WTF-8 (plain UTF-8 for every
     /// well-formed name), and the name is the kernel's, such as `\Device\HarddiskVolume1\file`.
@@ -120,9 +126,10 @@ impl<'a> Backing<'a> {
     }
 
     /// The offset, in bytes from the start of the file or object, of the region's first byte; `None` when nothing with
-    /// offsets stands behind it, or when the system does not tell (Windows).
+    /// offsets stands behind it, or when the system does not tell (Windows; Apple, of a private mapping once it has been
+    /// written to).
     pub fn offset(&self) -> Option<u64> {
-        self.device.map(|_| self.offset)
+        self.device.map(|_| self.offset).filter(|&offset| offset != Self::UNTOLD)
     }
 
     /// The device that the file or object is on; `None` when there is none or the system does not tell (Windows).
@@ -139,7 +146,8 @@ impl<'a> Backing<'a> {
     /// such as a `memfd`, are not called deleted.
     ///
     /// Linux marks a deleted file by ` (deleted)` after its name, which a file may also be *called*. Where a name ends in
-    /// it, folio asks whether a file of that very name, with the same inode, exists; only then it is not deleted.
+    /// it, folio asks whether a file of that very name, with the same inode, exists; only then it is not deleted. Apple's
+    /// systems mark nothing: folio asks by the name of each file.
     pub fn is_deleted(&self) -> bool {
         self.deleted
     }

@@ -156,7 +156,8 @@ impl Region {
     ///
     /// # Platforms
     ///
-    /// Linux: mapped with `MAP_SHARED`. Windows: a view of a section, which includes program images (`MEM_MAPPED` and
+    /// Linux: mapped with `MAP_SHARED`. Apple: mapped with `MAP_SHARED`, or shared with other processes now (and not only
+    /// until one of them writes). Windows: a view of a section, which includes program images (`MEM_MAPPED` and
     /// `MEM_IMAGE`), whether or not its pages are copied when written. FreeBSD: not copied when written, and mapped from a
     /// file, a device or a named object; its list does not tell anonymous memory that is shared from private. NetBSD,
     /// OpenBSD: not copied when written. illumos: `MA_SHARED`.

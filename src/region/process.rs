@@ -42,12 +42,13 @@ impl Process {
         Self { target: os::Target::CURRENT }
     }
 
-    /// Another process, by its identifier (or this one: the handle then keeps meaning it after a `fork`).
+    /// Another process, by its identifier (or this one: the handle then keeps meaning it after a `fork`, but for Apple's
+    /// systems).
     ///
     /// # Cost
     ///
     /// Linux: the folder `/proc/PID` is opened and kept (`CLOEXEC`), three files in it are opened, read and closed. Windows:
-    /// one handle.
+    /// one handle. Apple: one port, and a decision of the system's daemon `taskgated`.
     /// illumos: one file (`/proc/PID`, `CLOEXEC`). FreeBSD, NetBSD, OpenBSD: nothing is kept but two numbers, the identifier
     /// and the time at which the process was started; both are compared after every list.
     ///
@@ -57,16 +58,22 @@ impl Process {
     ///   (`/proc` mounted with `hidepid`).
     /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): we may not look into it. Linux lets the same user do
     ///   so unless the process gained rights (set-user-ID, file capabilities) or was marked undumpable; root, or
-    ///   `CAP_SYS_PTRACE`, always. Windows: `PROCESS_QUERY_INFORMATION | PROCESS_VM_READ`. FreeBSD: who may debug it.
-    ///   OpenBSD: root alone.
+    ///   `CAP_SYS_PTRACE`, always. Windows: `PROCESS_QUERY_INFORMATION | PROCESS_VM_READ`. macOS: root, or a program signed with the
+    ///   entitlement `com.apple.security.cs.debugger`; nobody looks into the system's own processes while System Integrity
+    ///   Protection is on. Other systems of Apple: this process alone. FreeBSD: who
+    ///   may debug it. OpenBSD: root alone.
     /// - [`ErrorKind::ProcessEnded`](crate::ErrorKind::ProcessEnded): it has ended, and waits only for its parent to take
     ///   notice.
     /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): no descriptor or handle is left.
     ///
     /// # Platforms
     ///
-    /// Linux, Android: a thread's identifier opens its process, which [`id`](Self::id) then names. Elsewhere than Linux, Android and Windows
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// Linux, Android: a thread's identifier opens its process, which [`id`](Self::id) then names.
+    ///
+    /// Apple: a process that begins to run another program (`exec`) has ended for the handle. A handle does not outlive
+    /// `fork`: in the child it says [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// Elsewhere than on Linux, Android, Windows and Apple's systems `Unsupported`, always.
     pub fn open(pid: u32) -> Result<Self> {
         match os::Target::open(pid) {
             Ok(target) => Ok(Self { target }),
@@ -118,7 +125,9 @@ impl Process {
     /// the file is asked for by `stat`, up to eight times, once for neighbours with the same name. (Who maps a file of
     /// a slow network can make that slow.) Windows: one `VirtualQuery` a region, and one `GetMappedFileName` for each
     /// allocation that is mapped from a file. FreeBSD, NetBSD, OpenBSD: one list. illumos: one list, and one `readlink` for
-    /// each file that differs from the one before.
+    /// each file that differs from the one before. Apple: one
+    /// `mach_vm_region_recurse` a region; for each that is mapped from a file, and for each stretch of others, one
+    /// `proc_pidinfo`; for neighbours with the same file, one `stat`.
     ///
     /// # Errors
     ///
@@ -134,7 +143,8 @@ impl Process {
     /// Linux: one pass over `smaps`, for which the kernel looks at every page that the process has: milliseconds for each
     /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages. FreeBSD: as [`mappings`](Self::mappings),
     /// since its list always has the figure. illumos: for `xmap`, too, the kernel looks at every page; a region whose pages
-    /// have several sizes comes in parts of one size each.
+    /// have several sizes comes in parts of one size each. Apple: another
+    /// `mach_vm_region_recurse` a region, for which the kernel looks at each page of address space that could hold memory.
     ///
     /// # Errors
     ///
@@ -150,6 +160,7 @@ impl Process {
     ///
     /// Linux: as [`query`](Self::query); the name is copied into memory of its own. One `stat` more where the name looks like
     /// that of a deleted file; by the text, see [`mappings`](Self::mappings). Windows: `VirtualQuery` and `GetMappedFileName`.
+    /// Apple: `mach_vm_region_recurse`, `proc_pidinfo`, `stat`.
     ///
     /// # Errors
     ///
@@ -164,7 +175,7 @@ impl Process {
     ///
     /// Linux: `smaps` is read up to the region, for which the kernel looks at every page below it, too; to measure many
     /// regions use [`mappings_with_usage`](Self::mappings_with_usage). Windows: one `QueryWorkingSetEx` for each 1024
-    /// pages of the region.
+    /// pages of the region. Apple: two `mach_vm_region_recurse`, for one of which the kernel looks at each page of the region.
     ///
     /// # Errors
     ///

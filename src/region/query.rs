@@ -15,8 +15,9 @@ use core::iter::FusedIterator;
 /// open; every 64th answer, and every answer of "unmapped", takes one `fstat` more, which proves that the descriptor is
 /// still ours. Older Linux, or a sandbox that forbids it: `/proc/thread-self/maps` is read up to the address. Windows: one
 /// `VirtualQuery`, and when the address is not in the first page of its allocation as many more as finding the region's
-/// start takes, which grows with the logarithm of its pages. None of these allocates, the first time neither. FreeBSD, NetBSD, OpenBSD, illumos: all
-/// mappings are listed, by a few system calls and into a buffer that is allocated; use a
+/// start takes, which grows with the logarithm of its pages. Apple: one `mach_vm_region_recurse`, which goes by a tree, and
+/// for memory that is shared now counts who shares it. None of these allocates, the first time neither. FreeBSD, NetBSD,
+/// OpenBSD, illumos: all mappings are listed, by a few system calls and into a buffer that is allocated; use a
 /// [`Snapshot`](crate::Snapshot) for many questions.
 ///
 /// # Errors
@@ -43,8 +44,9 @@ use core::iter::FusedIterator;
 ///
 /// # Platforms
 ///
-/// Linux, Android, Windows, FreeBSD, NetBSD, OpenBSD, illumos. Elsewhere [`ErrorKind::Unsupported`]. NetBSD lists about 9,000
-/// mappings of a process at most, and beyond that answers [`ErrorKind::Exhausted`].
+/// Linux, Android, Windows, FreeBSD, NetBSD, OpenBSD, illumos, macOS and the other systems of Apple (where it must not be called from a signal handler: the
+/// answer comes by message, to a port that belongs to the thread). Elsewhere [`ErrorKind::Unsupported`]. NetBSD lists about
+/// 9,000 mappings of a process at most, and beyond that answers [`ErrorKind::Exhausted`].
 ///
 /// # Examples
 ///
@@ -59,7 +61,8 @@ use core::iter::FusedIterator;
 ///
 /// References: [proc_pid_maps(5)](https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html),
 /// [`PROCMAP_QUERY`](https://docs.kernel.org/filesystems/proc.html),
-/// [`VirtualQuery`](https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-virtualquery).
+/// [`VirtualQuery`](https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-virtualquery),
+/// [`mach_vm_region_recurse`](https://github.com/apple-oss-distributions/xnu/blob/main/osfmk/mach/mach_vm.defs).
 #[inline]
 pub fn query<T>(address: *const T) -> Result<Region> {
     in_target(&os::Target::CURRENT, address.addr())
@@ -97,7 +100,8 @@ pub(super) fn unmapped(operation: Operation, page: PageRange, pid: Option<u32>) 
 /// Linux: one `ioctl` a region for short lists; for long ones the text of `/proc/thread-self/maps`, which the kernel gives
 /// a page at a time and which then costs less (folio remembers how long the list was the last time). Allocates one buffer
 /// of some pages if the text is used, nothing for each region. Windows: one `VirtualQuery` a region or hole. FreeBSD, NetBSD, OpenBSD, illumos: the list is read
-/// when the iteration is made, into one buffer, which on NetBSD takes 1.1 KiB a region.
+/// when the iteration is made, into one buffer, which on NetBSD takes 1.1 KiB a region. Apple: one
+/// `mach_vm_region_recurse` a region.
 ///
 /// # Errors
 ///

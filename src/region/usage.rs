@@ -9,15 +9,15 @@ use core::ops::AddAssign;
 ///
 /// # Platforms
 ///
-/// | figure | Linux, Android (`smaps`) | Windows (`QueryWorkingSetEx`) | FreeBSD (`kern.proc.vmmap`) | illumos (`xmap`) |
-/// |---|---|---|---|---|
-/// | resident | `Rss` and hugetlb pages | valid pages | `kve_resident` | `pr_rss` |
-/// | proportional | `Pss` | pages divided by `ShareCount`, which counts to 7 at most | – | – |
-/// | shared/private clean/dirty, referenced, anonymous | yes | – | – | `pr_anon` as anonymous |
-/// | private, shared | sums of the above | by the page's `Shared` bit | where nobody else refers to the object | – |
-/// | swapped | `Swap` | – | – | – |
-/// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | pages marked `LargePage` | – | all of a region with larger pages |
-/// | locked | `Locked` | pages marked `Locked` | what is resident of a wired region | `pr_locked` |
+/// | figure | Linux, Android (`smaps`) | Windows (`QueryWorkingSetEx`) | Apple (`vm_region_submap_info_64`) | FreeBSD (`kern.proc.vmmap`) | illumos (`xmap`) |
+/// |---|---|---|---|---|---|
+/// | resident | `Rss` and hugetlb pages | valid pages | `pages_resident` | `kve_resident` | `pr_rss` |
+/// | proportional | `Pss` | pages divided by `ShareCount`, which counts to 7 at most | – | – | – |
+/// | shared/private clean/dirty, referenced, anonymous | yes | – | `pages_dirtied` as dirty | – | `pr_anon` as anonymous |
+/// | private, shared | sums of the above | by the page's `Shared` bit | by `share_mode`; of copy-on-write memory, private is `pages_shared_now_private` | where nobody else refers to the object | – |
+/// | swapped | `Swap` | – | `pages_swapped_out`: compressed or on disk | – | – |
+/// | huge | `AnonHugePages`, `ShmemPmdMapped`, `FilePmdMapped`, hugetlb pages | pages marked `LargePage` | superpages | – | all of a region with larger pages |
+/// | locked | `Locked` | pages marked `Locked` | resident pages of a region that `mlock` was called for | what is resident of a wired region | `pr_locked` |
 ///
 /// NetBSD and OpenBSD do not tell.
 ///

@@ -24,6 +24,9 @@ pub fn protections() -> Vec<Protection> {
     if cfg!(windows) {
         // There is no native constant for writing without reading.
         all.filter(|p| !p.contains(Protection::WRITE) || p.contains(Protection::READ)).collect()
+    } else if cfg!(target_vendor = "apple") {
+        // `mprotect` adds reading to whatever is not nothing, and refuses writing and executing together on Apple's processors.
+        [Protection::NONE, Protection::READ, Protection::READ_WRITE, Protection::READ_EXECUTE].into()
     } else {
         all.collect()
     }

@@ -1,0 +1,25 @@
+//! Apple's systems: `mach_vm_region_recurse`, and `proc_pidinfo` for the files.
+//!
+//! What is said here of the kernel is from the sources of XNU (`apple-oss-distributions/xnu`); the functions are named where
+//! something rests on them.
+
+mod process;
+mod sys;
+mod system;
+mod tags;
+mod walk;
+
+pub(crate) use process::{Target, process_id};
+pub(crate) use system::{
+    capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
+};
+pub(crate) use walk::{Walk, backing, query, usage};
+
+/// The name of a backing as the system's string: any bytes are.
+#[cfg(feature = "std")]
+pub(crate) fn os_str(name: &[u8]) -> &std::ffi::OsStr {
+    std::os::unix::ffi::OsStrExt::from_bytes(name)
+}
+
+#[cfg(fuzzing)]
+pub(crate) mod fuzz {}
