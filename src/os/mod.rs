@@ -21,8 +21,8 @@
 //!
 //! The shapes were chosen with all systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
 //! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
-//! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share. A `Walk` need not be monotonic while
-//! mappings change: the floor above sees to that.
+//! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share. A `Walk` need
+//! not be monotonic while mappings change: the floor above sees to that.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
@@ -59,7 +59,14 @@ mod illumos;
 #[cfg(target_os = "illumos")]
 pub(crate) use illumos::*;
 
-#[cfg(any(test, target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "illumos"))]
+// In tests also where the C types have the sizes that they have on these systems.
+#[cfg(any(
+    all(test, unix, target_pointer_width = "64"),
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "illumos"
+))]
 mod listed;
 
 #[cfg(not(any(
