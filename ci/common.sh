@@ -29,6 +29,7 @@ packages() {
 # Debian's Rust, which can build std for any target: rustup's has only its own.
 debian_rust() {
     packages rustc-web cargo-web rust-web-src gcc libc6-dev
-    export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
+    # In front of rustup's: cargo looks for its subcommands (clippy) along the path.
+    export PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1
     CARGO=/usr/bin/cargo
 }
