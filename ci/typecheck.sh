@@ -19,8 +19,9 @@ for target in "$@"; do
         wasm32*) ;;
         *) for_target check -p folio --tests; for_target check -p folio-cli ;;
     esac
+    # (The lint excepted does not see the `const` that is there, where thread-locals are made otherwise than on Linux.)
     case $target in
-        x86_64-pc-windows-gnu | aarch64-apple-darwin) for_target clippy -p folio --tests -- -D warnings ;;
+        x86_64-pc-windows-gnu | aarch64-apple-darwin) for_target clippy -p folio --tests -- -D warnings -A clippy::missing-const-for-thread-local ;;
     esac
     for_target doc -p folio --no-deps
     echo "typecheck: $target: clean"

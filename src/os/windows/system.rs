@@ -52,8 +52,8 @@ pub(crate) fn capabilities() -> Capabilities {
 pub(crate) fn limits() -> Result<Limits, Failure> {
     let mut limits = Limits { overcommit: Some(Overcommit::Never), ..Limits::default() };
 
-    let mut memory = MEMORYSTATUSEX::default();
-    memory.dwLength = u32::try_from(size_of::<MEMORYSTATUSEX>()).unwrap_or(0);
+    let length = u32::try_from(size_of::<MEMORYSTATUSEX>()).unwrap_or(0);
+    let mut memory = MEMORYSTATUSEX { dwLength: length, ..MEMORYSTATUSEX::default() };
     // SAFETY: `memory` is writable and names its length (MSDN, GlobalMemoryStatusEx).
     if unsafe { GlobalMemoryStatusEx(&raw mut memory) } != 0 {
         limits.address_space_limit = Some(memory.ullTotalVirtual);

@@ -89,8 +89,10 @@ fn native(process: Of<'_>, page: PageRange) -> Result<Option<(MEMORY_BASIC_INFOR
     }
     if let Some(mut outside) = outside {
         // Both are multiples of the page size.
-        while let Some(pages) =
-            inside.checked_sub(outside).map(|bytes| bytes / page_size).filter(|&pages| pages > 1)
+        while let Some(pages) = inside
+            .checked_sub(outside)
+            .and_then(|bytes| bytes.checked_div(page_size))
+            .filter(|&pages| pages > 1)
         {
             let probe = outside.saturating_add((pages / 2).saturating_mul(page_size));
             if same_region(probe)? {
@@ -167,15 +169,16 @@ fn usage_of(process: Of<'_>, region: &Region) -> Result<Usage, Failure> {
     // Pages that n processes use, by n; the counter of the system ends at 7.
     let mut sharers = [0_u64; 8];
     let mut address = region.base;
-    let mut left = if region.is_committed() { region.len / page } else { 0 };
+    let mut left = if region.is_committed() { region.len.checked_div(page).unwrap_or(0) } else { 0 };
     let mut batch: Vec<PSAPI_WORKING_SET_EX_INFORMATION> = Vec::new();
     while left > 0 {
         let count = left.min(BATCH);
         batch.clear();
         for _ in 0..count {
-            let mut entry = PSAPI_WORKING_SET_EX_INFORMATION::default();
-            entry.VirtualAddress = core::ptr::without_provenance_mut(address);
-            batch.push(entry);
+            batch.push(PSAPI_WORKING_SET_EX_INFORMATION {
+                VirtualAddress: core::ptr::without_provenance_mut(address),
+                ..PSAPI_WORKING_SET_EX_INFORMATION::default()
+            });
             address = address.saturating_add(page);
         }
         sys::working_set(process, &mut batch).map_err(|code| failure(process, code))?;
