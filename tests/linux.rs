@@ -14,6 +14,15 @@ use std::path::{Path, PathBuf};
 use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
+#[cfg(target_os = "android")]
+use libc::__errno as errno_location;
+#[cfg(target_os = "linux")]
+use libc::{__errno_location as errno_location, ITIMER_REAL};
+
+/// As in `linux/time.h`: libc leaves it out for Android.
+#[cfg(target_os = "android")]
+const ITIMER_REAL: libc::c_int = 0;
+
 /// A mapping of a file, unmapped on drop.
 struct Mapped {
     base: usize,
@@ -489,7 +498,7 @@ fn a_signal_handler_may_query() {
 
     extern "C" fn handler(_: libc::c_int) {
         // SAFETY: no precondition.
-        let errno = unsafe { libc::__errno_location() };
+        let errno = unsafe { errno_location() };
         // SAFETY: the address of this thread's `errno`, valid as long as the thread.
         let errno = unsafe { &mut *errno };
         *errno = 4242;
@@ -524,7 +533,7 @@ fn a_signal_handler_may_query() {
         it_value: libc::timeval { tv_sec: 0, tv_usec: 200 },
     };
     // SAFETY: `timer` is readable.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+    assert_eq!(unsafe { libc::setitimer(ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
     let local = 1_u8;
     let started = std::time::Instant::now();
     while RIGHT.load(Ordering::Relaxed) < 200 && started.elapsed().as_secs() < 20 {
@@ -536,7 +545,7 @@ fn a_signal_handler_may_query() {
     let off = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let timer = libc::itimerval { it_interval: off, it_value: off };
     // SAFETY: `timer` is readable.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    unsafe { libc::setitimer(ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
 }
 
 /// x86-64 shows a page at the top of the address space that is none of the process's own.
