@@ -290,4 +290,22 @@ mod tests {
             assert_eq!((backing.kind(), backing.name(), backing.is_deleted()), (File, shown, deleted));
         }
     }
+
+    /// The inode alone names a file only on its own device, where both ways of asking show the real one.
+    #[test]
+    fn a_file_is_known_by_device_and_inode() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = std::os::unix::ffi::OsStrExt::as_bytes(file.path().as_os_str());
+        let metadata = file.as_file().metadata().unwrap();
+        let (inode, number) =
+            (std::os::unix::fs::MetadataExt::ino(&metadata), std::os::unix::fs::MetadataExt::dev(&metadata));
+        let device = Device { major: rustix::fs::major(number), minor: rustix::fs::minor(number) };
+        let other = Device { minor: device.minor ^ 1, ..device };
+        assert!(Names::Own.is_file(path, Some(device), inode));
+        assert!(!Names::Own.is_file(path, Some(device), inode ^ 1));
+        assert!(!Names::Own.is_file(b"/no/such/file", Some(device), inode));
+        // Of a file system without a device the numbers need not agree.
+        assert_eq!(Names::Own.is_file(path, Some(other), inode), device.major == 0);
+        assert!(Names::Own.is_file(path, Some(Device { major: 0, minor: 7 }), inode));
+    }
 }
