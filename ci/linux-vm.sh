@@ -3,6 +3,7 @@
 #
 #   ci/linux-vm.sh x86_64        Linux 6.1: no PROCMAP_QUERY, no guard advice: every fallback
 #   ci/linux-vm.sh aarch64       arm64 (user-mode emulation is not faithful about memory, a whole machine is)
+#   ci/linux-vm.sh aarch64-16k   pages of 16 KiB, on Linux 6.12 of Debian 13: PROCMAP_QUERY, but no guard advice
 #   ci/linux-vm.sh powerpc64le   pages of 64 KiB
 #
 # The machine holds the statically linked tests and busybox, runs them one after the other and powers itself off. The
@@ -12,15 +13,18 @@
 # and a cross compiler
 # downloads (not installed): Debian's kernel for the architecture, and its busybox-static
 source "$(dirname "$0")/common.sh"
-machine=${1:?which machine: x86_64, aarch64 or powerpc64le}
+machine=${1:?which machine: x86_64, aarch64, aarch64-16k or powerpc64le}
+arch=${machine%-*} sources=
 case $machine in
     x86_64)
         debian=amd64 image=linux-image-amd64 qemu="qemu-system-x86_64 -accel tcg -cpu max" console=ttyS0
         target=x86_64-unknown-linux-gnu strip=strip
         packages qemu-system-x86
         ;;
-    aarch64)
+    aarch64 | aarch64-16k)
         debian=arm64 image=linux-image-arm64 console=ttyAMA0
+        # Debian 12 has no kernel with pages of 16 KiB.
+        [ "$machine" = aarch64 ] || { image=linux-image-arm64-16k sources="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"; }
         qemu="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on"
         target=aarch64-unknown-linux-gnu strip=aarch64-linux-gnu-strip
         packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross
@@ -41,6 +45,10 @@ if ! ls "$root"/x/boot/vmlinu[xz]* >/dev/null 2>&1; then
     : >"$root/apt/status"
     options=(-o "APT::Architecture=$debian" -o "APT::Architectures=$debian" -o "Dir::State=$root/apt/state"
         -o "Dir::State::status=$root/apt/status" -o "Dir::Cache=$root/apt/cache" -o APT::Sandbox::User=root)
+    if [ -n "$sources" ]; then
+        echo "$sources" >"$root/apt/sources.list"
+        options+=(-o "Dir::Etc::SourceList=$root/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null)
+    fi
     # A mirror in the middle of an update gives lists that do not fit together; what is needed may be there all the same.
     apt-get "${options[@]}" update -qq || apt-get "${options[@]}" update -qq || true
     kernel=$(apt-cache "${options[@]}" depends "$image" | sed -n 's/.*Depends: \(linux-image-6[^ ]*\).*/\1/p' | head -n 1)
@@ -57,15 +65,15 @@ busybox=$(find "$root/x" -path '*/bin/busybox' -type f | head -n 1)
 
 # The tests, statically linked.
 build=(cargo)
-if [ "$machine" = x86_64 ]; then
+if [ "$arch" = x86_64 ]; then
     export RUSTFLAGS="-Ctarget-feature=+crt-static"
 else
     debian_rust
     build=("$CARGO" -Zbuild-std)
     upper=$(echo "$target" | tr a-z- A-Z_)
-    export "CARGO_TARGET_${upper}_LINKER=$machine-linux-gnu-gcc" "CARGO_TARGET_${upper}_RUSTFLAGS=-Ctarget-feature=+crt-static"
+    export "CARGO_TARGET_${upper}_LINKER=$arch-linux-gnu-gcc" "CARGO_TARGET_${upper}_RUSTFLAGS=-Ctarget-feature=+crt-static"
 fi
-export CARGO_TARGET_DIR="$root/target"
+export CARGO_TARGET_DIR="$FOLIO_CROSS/vm-$arch/target"
 command=${build[0]}
 built=$("$command" test "${build[@]:1}" --target "$target" -p folio --lib --tests --no-run --message-format=json)
 programs=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)

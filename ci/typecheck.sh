@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Type-checks the library for other targets, with and without default features; warnings are errors. For all that have a
+# Type-checks the library for other targets, with all features and with none; warnings are errors. For all that have a
 # backend its tests and the tool, too; where Clippy and the documentation depend most on the system, these as well.
 #
 # usage: ci/typecheck.sh [TARGET...]
@@ -13,16 +13,16 @@ export CARGO_TARGET_DIR="$FOLIO_CROSS/check" RUSTFLAGS="-D warnings" RUSTDOCFLAG
     x86_64-unknown-freebsd x86_64-unknown-netbsd x86_64-unknown-openbsd x86_64-unknown-illumos
 for target in "$@"; do
     for_target() { "$CARGO" "$1" --quiet -Zbuild-std --target "$target" "${@:2}"; }
-    for_target check -p folio
+    for_target check -p folio --all-features
     for_target check -p folio --no-default-features
     case $target in
         wasm32*) ;;
-        *) for_target check -p folio --tests; for_target check -p folio-cli ;;
+        *) for_target check -p folio --all-features --tests; for_target check -p folio-cli ;;
     esac
     # (The lint excepted does not see the `const` that is there, where thread-locals are made otherwise than on Linux.)
     case $target in
-        x86_64-pc-windows-gnu | aarch64-apple-darwin) for_target clippy -p folio --tests -- -D warnings -A clippy::missing-const-for-thread-local ;;
+        x86_64-pc-windows-gnu | aarch64-apple-darwin) for_target clippy -p folio --all-features --tests -- -D warnings -A clippy::missing-const-for-thread-local ;;
     esac
-    for_target doc -p folio --no-deps
+    for_target doc -p folio --all-features --no-deps
     echo "typecheck: $target: clean"
 done
