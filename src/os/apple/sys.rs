@@ -20,8 +20,11 @@ use mach2::port::{mach_port_name_t, mach_port_t};
 use mach2::task::task_info;
 use mach2::task_info::{TASK_VM_INFO, task_vm_info};
 use mach2::traps::mach_task_self;
-use mach2::vm::mach_vm_region_recurse;
-use mach2::vm_region::{vm_region_submap_info_64, vm_region_submap_short_info_64};
+use mach2::vm::{mach_vm_page_info, mach_vm_region_recurse};
+use mach2::vm_region::{
+    VM_PAGE_INFO_BASIC, vm_page_info_basic, vm_region_submap_info_64, vm_region_submap_short_info_64,
+};
+use mach2::vm_statistics::VM_PAGE_QUERY_PAGE_EXTERNAL;
 use mach2::vm_types::natural_t;
 
 /// `MIG_SERVER_DIED` in `mach/mig_errors.h`: the task ended while it was being asked about.
@@ -303,6 +306,28 @@ pub(super) fn region<I: Info>(process: Of<'_>, address: usize) -> Result<Option<
     }
 }
 
+const _: () = assert!(size_of::<vm_page_info_basic>() == 8 * WORD);
+
+/// Where the page at `address` stands in the file (or whatever else a pager brings memory from) that is at the bottom of
+/// what is mapped there. `None` if the page is not from there, because it has been written to and so has been copied; also
+/// if the system does not say.
+///
+/// It goes down from the copy to what it is a copy of, and adds up how far the one is shifted against the other, until it
+/// finds the page (`vm_map_page_range_info_internal`). Nothing is brought into memory for that.
+pub(super) fn offset_in_file(process: Of<'_>, address: u64) -> Option<u64> {
+    let task = port_of(process).ok()?;
+    injected("mach_vm_page_info").ok()?;
+    let mut info = vm_page_info_basic::default();
+    let mut words: mach_msg_type_number_t = 8;
+    // SAFETY: `info` is writable for `words` words, which is its size, and consists of integers (`mach/vm_region.h`); the
+    // address is not followed (mach_vm_page_info in osfmk/mach/mach_vm.defs).
+    let code = unsafe {
+        mach_vm_page_info(task, address, VM_PAGE_INFO_BASIC, (&raw mut info).cast(), &raw mut words)
+    };
+    let from_pager = info.disposition & VM_PAGE_QUERY_PAGE_EXTERNAL != 0;
+    (code == KERN_SUCCESS && from_pager).then_some(info.offset)
+}
+
 /// Figures about the memory of a task, and how many bytes of them this version of the system knows: the structure grew.
 pub(super) fn vm_info(process: Of<'_>) -> Result<(task_vm_info, usize), Failure> {
     let task = port_of(process)?;
@@ -404,7 +429,10 @@ fn proc_pidinfo() -> Option<ProcPidInfo> {
     Some(unsafe { core::mem::transmute::<NonNull<c_void>, ProcPidInfo>(found) })
 }
 
-/// The first region at or above `address` behind which there is a file, with that file. `None`: there is none.
+/// The first region at or above `address` behind which there is a file, with that file.
+///
+/// `None`: there is none; or the first one's file is gone for good (its volume was taken away by force), and what comes
+/// after it is not told: the kernel has one code for both (`proc_pidregionpathinfo2`).
 ///
 /// By `fill_procregioninfo_onlymappedvnodes`, which looks at the map of the task alone, not at maps within it, and at no pages
 /// (the older `PROC_PIDREGIONPATHINFO` counts them all).
@@ -421,7 +449,7 @@ pub(super) fn next_file(pid: pid_t, address: usize) -> Result<Option<RegionWithP
     match asked {
         // SAFETY: all of it was zero and what was written over it is integers: every bit pattern is a value.
         Ok(()) => Ok(Some(unsafe { answer.assume_init() })),
-        // What the kernel answers when it has come to the end of the map.
+        // What the kernel answers when it has come to the end of the map, or to a file that it cannot get at.
         Err(libc::EINVAL) => Ok(None),
         Err(code @ libc::ESRCH) => Err(Failure::system(ErrorKind::ProcessEnded, code)),
         Err(code @ (libc::EPERM | libc::EACCES)) => Err(Failure::system(ErrorKind::NotPermitted, code)
