@@ -34,6 +34,11 @@ mod apple;
 #[cfg(target_vendor = "apple")]
 pub(crate) use apple::*;
 
+// What of it needs nothing of the system is tested everywhere.
+#[cfg(all(test, not(target_vendor = "apple")))]
+#[path = "apple/offset.rs"]
+mod apple_offset;
+
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]

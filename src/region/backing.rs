@@ -126,8 +126,8 @@ impl<'a> Backing<'a> {
     }
 
     /// The offset, in bytes from the start of the file or object, of the region's first byte; `None` when nothing with
-    /// offsets stands behind it, or when the system does not tell (Windows; Apple, of a private mapping once it has been
-    /// written to).
+    /// offsets stands behind it, or when the system does not tell (Windows; Apple, of a private mapping of which the
+    /// first, the last and the middle page have all been written to).
     pub fn offset(&self) -> Option<u64> {
         self.device.map(|_| self.offset).filter(|&offset| offset != Self::UNTOLD)
     }

@@ -118,6 +118,14 @@ impl Region {
     ///
     /// Windows: of a reserved region, [`Protection::NONE`]; write-copy counts as writable. What the native flags say
     /// beyond that is in [`is_guarded`](Self::is_guarded).
+    ///
+    /// Apple: this is what the kernel's map says, which for some memory is not what a thread may do there. Memory for
+    /// generated code (`MAP_JIT`) is readable, writable and executable if it was mapped so, all the time; on Apple's
+    /// processors each thread can then either write or execute, by a switch of its own
+    /// (`pthread_jit_write_protect_np`) that no map shows. Memory that only the system's own switch makes writable
+    /// (`MAP_TPRO`) is shown as read-only, also while a thread may write there.
+    ///
+    /// Linux, likewise: protection keys, which are per thread, are not in the map.
     #[inline]
     pub fn protection(&self) -> Protection {
         self.protection

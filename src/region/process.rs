@@ -127,7 +127,8 @@ impl Process {
     /// allocation that is mapped from a file. FreeBSD, NetBSD, OpenBSD: one list. illumos: one list, and one `readlink` for
     /// each file that differs from the one before. Apple: one
     /// `mach_vm_region_recurse` a region; for each that is mapped from a file, and for each stretch of others, one
-    /// `proc_pidinfo`; for neighbours with the same file, one `stat`.
+    /// `proc_pidinfo`; for each that is mapped privately from a file, up to three `mach_vm_page_info`; for neighbours with
+    /// the same file, one `stat`.
     ///
     /// # Errors
     ///
@@ -160,7 +161,7 @@ impl Process {
     ///
     /// Linux: as [`query`](Self::query); the name is copied into memory of its own. One `stat` more where the name looks like
     /// that of a deleted file; by the text, see [`mappings`](Self::mappings). Windows: `VirtualQuery` and `GetMappedFileName`.
-    /// Apple: `mach_vm_region_recurse`, `proc_pidinfo`, `stat`.
+    /// Apple: `mach_vm_region_recurse`, `proc_pidinfo`, up to three `mach_vm_page_info`, `stat`.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ pub use area::Area;
 #[allow(unused_imports, reason = "not every test binary skips")]
 pub use area::skipped;
 
-use folio::{Protection, page};
+use folio::{ErrorKind, Process, Protection, page};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -56,6 +56,18 @@ impl Helper {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A handle to the child. `None`, and the test is skipped, where even one's own child is not to be looked into: macOS
+    /// wants root, or a signed program.
+    pub fn open(&self, test: &str) -> Option<Process> {
+        match Process::open(self.pid()) {
+            Err(error) if cfg!(target_vendor = "apple") && error.kind() == ErrorKind::NotPermitted => {
+                skipped(test, &format!("another process: {error}"));
+                None
+            }
+            opened => Some(opened.unwrap()),
+        }
     }
 
     /// The next line that the child says. The test runner's own words, before it on the same line too, are passed over.

@@ -3,6 +3,7 @@
 //! What is said here of the kernel is from the sources of XNU (`apple-oss-distributions/xnu`); the functions are named where
 //! something rests on them.
 
+mod offset;
 mod process;
 mod sys;
 mod system;

@@ -16,12 +16,15 @@ use mach2::kern_return::{
 };
 use mach2::mach_port::mach_port_deallocate;
 use mach2::message::{MACH_SEND_INVALID_DEST, MACH_SEND_MSG_FILTERED, mach_msg_type_number_t};
-use mach2::port::{MACH_PORT_DEAD, MACH_PORT_NULL, mach_port_name_t, mach_port_t};
+use mach2::port::{mach_port_name_t, mach_port_t};
 use mach2::task::task_info;
 use mach2::task_info::{TASK_VM_INFO, task_vm_info};
-use mach2::traps::{mach_task_self, task_for_pid};
-use mach2::vm::mach_vm_region_recurse;
-use mach2::vm_region::{vm_region_submap_info_64, vm_region_submap_short_info_64};
+use mach2::traps::mach_task_self;
+use mach2::vm::{mach_vm_page_info, mach_vm_region_recurse};
+use mach2::vm_region::{
+    VM_PAGE_INFO_BASIC, vm_page_info_basic, vm_region_submap_info_64, vm_region_submap_short_info_64,
+};
+use mach2::vm_statistics::VM_PAGE_QUERY_PAGE_EXTERNAL;
 use mach2::vm_types::natural_t;
 
 /// `MIG_SERVER_DIED` in `mach/mig_errors.h`: the task ended while it was being asked about.
@@ -114,17 +117,6 @@ impl Drop for Port {
     }
 }
 
-/// `task_read_for_pid` as `bsd/kern/syscalls.master` has it: like `task_for_pid`, but -1 and `errno` tell of a failure.
-type TaskForPid = unsafe extern "C" fn(mach_port_name_t, c_int, *mut mach_port_name_t) -> kern_return_t;
-
-/// Since macOS 11 (XNU 7195) there is a port for reading alone, which suffices for `mach_vm_region_recurse` (it takes a
-/// `vm_map_read_t` there, `osfmk/mach/mach_vm.defs`). One for inspecting would not (`convert_port_to_map_inspect`).
-fn task_read_for_pid() -> Option<TaskForPid> {
-    let found = symbol(c"task_read_for_pid")?;
-    // SAFETY: the system's library exports under this name the function of this type, and is never unloaded.
-    Some(unsafe { core::mem::transmute::<NonNull<c_void>, TaskForPid>(found) })
-}
-
 /// A function of the system's library that not every version of it has, or that is not published.
 fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: the name ends in NUL, and the default handle needs no opening (dlsym(3)).
@@ -141,46 +133,7 @@ impl Port {
         if pid == own_pid() {
             return Ok(Self { name: own_port(), holder: pid, owned: false });
         }
-        let mut name = MACH_PORT_NULL;
-        match task_read_for_pid() {
-            Some(ask) => loop {
-                let asked = injected("task_read_for_pid").and_then(|()| {
-                    // SAFETY: takes numbers, and `name` is writable (task_read_for_pid in bsd/vm/vm_unix.c).
-                    let code = unsafe { ask(own_port(), pid, &raw mut name) };
-                    if code == KERN_SUCCESS { Ok(()) } else { Err(errno()) }
-                });
-                match asked {
-                    Ok(()) => break,
-                    // It waits for a daemon's decision.
-                    Err(libc::EINTR) => {}
-                    Err(code @ (libc::EPERM | libc::EACCES)) => {
-                        return Err(Failure::system(ErrorKind::NotPermitted, code).remedy(REMEDY));
-                    }
-                    Err(code @ libc::ESRCH) => return Err(Failure::system(absent(pid), code)),
-                    Err(code) => return Err(Failure::system(ErrorKind::System, code)),
-                }
-            },
-            None => {
-                let asked = injected("task_for_pid").and_then(|()| {
-                    // SAFETY: takes numbers, and `name` is writable (task_for_pid in bsd/vm/vm_unix.c).
-                    let code = unsafe { task_for_pid(own_port(), pid, &raw mut name) };
-                    if code == KERN_SUCCESS { Ok(()) } else { Err(code) }
-                });
-                if let Err(code) = asked {
-                    // The same code for "there is none" and "you may not".
-                    return Err(if is_there(pid) {
-                        Failure::mach(ErrorKind::NotPermitted, code).remedy(REMEDY)
-                    } else {
-                        Failure::mach(ErrorKind::NoSuchProcess, code)
-                    });
-                }
-            }
-        }
-        // A process that ends has no task any more, which is no error of the call.
-        if name == MACH_PORT_NULL || name == MACH_PORT_DEAD {
-            return Err(Failure::new(ErrorKind::ProcessEnded));
-        }
-        Ok(Self { name, holder: own_pid(), owned: true })
+        Ok(Self { name: right_to(pid)?, holder: own_pid(), owned: true })
     }
 
     fn name(&self) -> Result<mach_port_name_t, Failure> {
@@ -193,6 +146,75 @@ impl Port {
     }
 }
 
+/// `task_read_for_pid` as `bsd/kern/syscalls.master` has it: like `task_for_pid`, but -1 and `errno` tell of a failure.
+#[cfg(target_os = "macos")]
+type TaskForPid = unsafe extern "C" fn(mach_port_name_t, c_int, *mut mach_port_name_t) -> kern_return_t;
+
+/// Since macOS 11 (XNU 7195) there is a port for reading alone, which suffices for `mach_vm_region_recurse` (it takes a
+/// `vm_map_read_t` there, `osfmk/mach/mach_vm.defs`). One for inspecting would not (`convert_port_to_map_inspect`).
+#[cfg(target_os = "macos")]
+fn task_read_for_pid() -> Option<TaskForPid> {
+    let found = symbol(c"task_read_for_pid")?;
+    // SAFETY: the system's library exports under this name the function of this type, and is never unloaded.
+    Some(unsafe { core::mem::transmute::<NonNull<c_void>, TaskForPid>(found) })
+}
+
+/// A new right to the port of another process's task.
+#[cfg(target_os = "macos")]
+fn right_to(pid: pid_t) -> Result<mach_port_name_t, Failure> {
+    use mach2::port::{MACH_PORT_DEAD, MACH_PORT_NULL};
+    let mut name = MACH_PORT_NULL;
+    match task_read_for_pid() {
+        Some(ask) => loop {
+            let asked = injected("task_read_for_pid").and_then(|()| {
+                // SAFETY: takes numbers, and `name` is writable (task_read_for_pid in bsd/vm/vm_unix.c).
+                let code = unsafe { ask(own_port(), pid, &raw mut name) };
+                if code == KERN_SUCCESS { Ok(()) } else { Err(errno()) }
+            });
+            match asked {
+                Ok(()) => break,
+                // It waits for a daemon's decision.
+                Err(libc::EINTR) => {}
+                Err(code @ (libc::EPERM | libc::EACCES)) => {
+                    return Err(Failure::system(ErrorKind::NotPermitted, code).remedy(REMEDY));
+                }
+                Err(code @ libc::ESRCH) => return Err(Failure::system(absent(pid), code)),
+                Err(code) => return Err(Failure::system(ErrorKind::System, code)),
+            }
+        },
+        None => {
+            let asked = injected("task_for_pid").and_then(|()| {
+                // SAFETY: takes numbers, and `name` is writable (task_for_pid in bsd/vm/vm_unix.c).
+                let code = unsafe { mach2::traps::task_for_pid(own_port(), pid, &raw mut name) };
+                if code == KERN_SUCCESS { Ok(()) } else { Err(code) }
+            });
+            if let Err(code) = asked {
+                // The same code for "there is none" and "you may not".
+                return Err(if is_there(pid) {
+                    Failure::mach(ErrorKind::NotPermitted, code).remedy(REMEDY)
+                } else {
+                    Failure::mach(ErrorKind::NoSuchProcess, code)
+                });
+            }
+        }
+    }
+    // A process that ends has no task any more, which is no error of the call.
+    if name == MACH_PORT_NULL || name == MACH_PORT_DEAD {
+        return Err(Failure::new(ErrorKind::ProcessEnded));
+    }
+    Ok(name)
+}
+
+/// Nobody is let in here, and the calls that would ask are not published for these systems: a program that names them may
+/// be refused by the shop. So they are not named.
+#[cfg(not(target_os = "macos"))]
+fn right_to(pid: pid_t) -> Result<mach_port_name_t, Failure> {
+    Err(match is_there(pid) {
+        true => Failure::new(ErrorKind::NotPermitted).remedy(REMEDY),
+        false => Failure::new(ErrorKind::NoSuchProcess),
+    })
+}
+
 /// Whether the identifier belongs to a process, if only to one that has ended and waits for its parent.
 fn is_there(pid: pid_t) -> bool {
     // SAFETY: signal 0 is not sent (kill(2)).
@@ -201,6 +223,7 @@ fn is_there(pid: pid_t) -> bool {
 }
 
 /// What to call a process that the system says is not there.
+#[cfg(target_os = "macos")]
 fn absent(pid: pid_t) -> ErrorKind {
     if is_there(pid) { ErrorKind::ProcessEnded } else { ErrorKind::NoSuchProcess }
 }
@@ -281,6 +304,28 @@ pub(super) fn region<I: Info>(process: Of<'_>, address: usize) -> Result<Option<
         KERN_INVALID_ADDRESS => Ok(None),
         code => Err(failure(code, process.is_some())),
     }
+}
+
+const _: () = assert!(size_of::<vm_page_info_basic>() == 8 * WORD);
+
+/// Where the page at `address` stands in the file (or whatever else a pager brings memory from) that is at the bottom of
+/// what is mapped there. `None` if the page is not from there, because it has been written to and so has been copied; also
+/// if the system does not say.
+///
+/// It goes down from the copy to what it is a copy of, and adds up how far the one is shifted against the other, until it
+/// finds the page (`vm_map_page_range_info_internal`). Nothing is brought into memory for that.
+pub(super) fn offset_in_file(process: Of<'_>, address: u64) -> Option<u64> {
+    let task = port_of(process).ok()?;
+    injected("mach_vm_page_info").ok()?;
+    let mut info = vm_page_info_basic::default();
+    let mut words: mach_msg_type_number_t = 8;
+    // SAFETY: `info` is writable for `words` words, which is its size, and consists of integers (`mach/vm_region.h`); the
+    // address is not followed (mach_vm_page_info in osfmk/mach/mach_vm.defs).
+    let code = unsafe {
+        mach_vm_page_info(task, address, VM_PAGE_INFO_BASIC, (&raw mut info).cast(), &raw mut words)
+    };
+    let from_pager = info.disposition & VM_PAGE_QUERY_PAGE_EXTERNAL != 0;
+    (code == KERN_SUCCESS && from_pager).then_some(info.offset)
 }
 
 /// Figures about the memory of a task, and how many bytes of them this version of the system knows: the structure grew.
@@ -384,7 +429,10 @@ fn proc_pidinfo() -> Option<ProcPidInfo> {
     Some(unsafe { core::mem::transmute::<NonNull<c_void>, ProcPidInfo>(found) })
 }
 
-/// The first region at or above `address` behind which there is a file, with that file. `None`: there is none.
+/// The first region at or above `address` behind which there is a file, with that file.
+///
+/// `None`: there is none; or the first one's file is gone for good (its volume was taken away by force), and what comes
+/// after it is not told: the kernel has one code for both (`proc_pidregionpathinfo2`).
 ///
 /// By `fill_procregioninfo_onlymappedvnodes`, which looks at the map of the task alone, not at maps within it, and at no pages
 /// (the older `PROC_PIDREGIONPATHINFO` counts them all).
@@ -401,7 +449,7 @@ pub(super) fn next_file(pid: pid_t, address: usize) -> Result<Option<RegionWithP
     match asked {
         // SAFETY: all of it was zero and what was written over it is integers: every bit pattern is a value.
         Ok(()) => Ok(Some(unsafe { answer.assume_init() })),
-        // What the kernel answers when it has come to the end of the map.
+        // What the kernel answers when it has come to the end of the map, or to a file that it cannot get at.
         Err(libc::EINVAL) => Ok(None),
         Err(code @ libc::ESRCH) => Err(Failure::system(ErrorKind::ProcessEnded, code)),
         Err(code @ (libc::EPERM | libc::EACCES)) => Err(Failure::system(ErrorKind::NotPermitted, code)

@@ -1,5 +1,6 @@
 //! Questions about one page, and walks over all regions.
 
+use super::offset::offset_by_a_page;
 use super::process::Target;
 use super::sys::{self, Found, Of};
 use super::tags;
@@ -35,8 +36,11 @@ struct Seen {
     tag: c_uint,
     /// It belongs to a map within the map: the system's libraries, which all processes share, and the pages of the kernel.
     nested: bool,
-    /// Between it and the file, there is memory for pages that were written to.
+    /// Between it and the file, there is memory for pages that are written to: so it is from the beginning with a private
+    /// mapping (`vm_object_copy_delayed`).
     shadowed: bool,
+    /// Its memory comes from a pager other than that for swapping: a file, or a device.
+    paged: bool,
 }
 
 fn seen(found: &Found<Short>) -> Option<Seen> {
@@ -55,7 +59,13 @@ fn seen(found: &Found<Short>) -> Option<Seen> {
         reserved: false,
         guarded: false,
     };
-    Some(Seen { region, tag: info.user_tag, nested: found.depth > 0, shadowed: info.shadow_depth > 0 })
+    Some(Seen {
+        region,
+        tag: info.user_tag,
+        nested: found.depth > 0,
+        shadowed: info.shadow_depth > 0,
+        paged: info.external_pager != 0,
+    })
 }
 
 /// What else is set (the marks of protected and of copied memory) does not change the access.
@@ -157,8 +167,11 @@ fn usage_from(info: &Full, size: u64, page: u64) -> Usage {
 /// The files behind a process's regions, asked for in ascending order.
 #[derive(Default)]
 struct Files {
-    /// Where there is no file, as far as is known: the system is asked for the next one, and says where that is.
+    /// Where there is no file: the system is asked for the next one, and says where that is.
     without: Range<usize>,
+    /// From where on it said that there is none. That may mean only that it could not get at the next one; so memory that
+    /// comes from a pager is asked about all the same.
+    none_from: Option<usize>,
     /// The file behind the region asked about last, if there is one, and its name.
     file: Option<File>,
     name: Vec<u8>,
@@ -178,16 +191,17 @@ impl Files {
         let base = seen.region.base;
         let before = self.file.take();
         // The system does not tell of the files behind a map within the map.
-        if seen.nested || self.without.contains(&base) {
+        if seen.nested || self.rules_out(seen) {
             return Ok(());
         }
-        let answer = sys::next_file(target.id(), base)?;
+        let answer = sys::next_file(target.id(), base);
         if target.port().is_some() {
-            // It was asked by its number, which is free for another process once this one has ended.
+            // It was asked by its number, which is free for another process once this one has ended: then neither an
+            // answer nor an error is about this one.
             ended_or(target.port(), Some(()))?;
         }
-        let Some(answer) = answer else {
-            self.without = base..usize::MAX;
+        let Some(answer) = answer? else {
+            self.none_from.get_or_insert(base);
             return Ok(());
         };
         if answer.region.address > wide(base) {
@@ -213,12 +227,22 @@ impl Files {
             Some(file) => file.deleted,
             None => answered.links == 0 || self.name_is_of_another(device, inode),
         };
-        // Once pages have been written to, what the region counts its offset from is the memory for them
-        // (`vm_object_shadow`), and nothing tells how that lies over the file.
-        let offset =
-            if seen.shadowed { Backing::UNTOLD } else { answer.region.offset.saturating_add(inside) };
+        let offset = if seen.shadowed {
+            // What the region counts its offset from may be the memory for written pages (`vm_object_shadow`).
+            let page = target.counted_page();
+            let offset_of = |address| sys::offset_in_file(target.port(), address);
+            offset_by_a_page(wide(base), wide(seen.region.len), page, offset_of).unwrap_or(Backing::UNTOLD)
+        } else {
+            answer.region.offset.saturating_add(inside)
+        };
         self.file = Some(File { device, inode, offset, deleted });
         Ok(())
+    }
+
+    /// Whether it is known that there is no file behind a region.
+    fn rules_out(&self, seen: &Seen) -> bool {
+        let base = seen.region.base;
+        self.without.contains(&base) || (!seen.paged && self.none_from.is_some_and(|from| from <= base))
     }
 
     /// Whether there is no file of that name any more, or it is another one. What cannot be found out is assumed to be there.
@@ -371,7 +395,7 @@ mod tests {
         assert_eq!(seen.region.protection(), Protection::READ);
         assert_eq!(seen.region.max_protection(), Protection::READ_WRITE);
         assert!(!seen.region.is_shared() && seen.region.is_committed() && !seen.region.is_guarded());
-        assert!(seen.shadowed && !seen.nested);
+        assert!(seen.shadowed && !seen.nested && !seen.paged);
         assert_eq!(without_file(&seen), (BackingKind::Heap, "MALLOC_SMALL"));
         assert_eq!(shown(Short { user_tag: FOOTPRINT, ..info }, 0), None);
     }
@@ -414,8 +438,22 @@ mod tests {
         assert_eq!(usage_from(&wired, 1 << 20, 4096).locked(), Some(5 * 4096));
     }
 
+    /// Trap: a file that the kernel cannot get at any more gives the same code as the end of all files.
     #[test]
-    fn a_private_file_mapping_that_was_written_to_tells_no_offset() {
+    fn files_are_asked_for_behind_one_that_is_gone() {
+        let at = |address, external_pager| {
+            let info = Short { external_pager, ..Short::default() };
+            seen(&Found { address, size: 0x4000, depth: 0, info }).unwrap()
+        };
+        let files = Files { without: 0x1000..0x2000, none_from: Some(0x10_0000), ..Files::default() };
+        assert!(files.rules_out(&at(0x1000, 1)) && files.rules_out(&at(0x1000, 0)));
+        assert!(!files.rules_out(&at(0x2000, 1)) && !files.rules_out(&at(0x2000, 0)));
+        assert!(files.rules_out(&at(0x10_0000, 0)) && !files.rules_out(&at(0x10_0000, 1)));
+        assert!(!Files::default().rules_out(&at(0x10_0000, 0)));
+    }
+
+    #[test]
+    fn a_private_file_mapping_all_written_to_tells_no_offset() {
         let seen = shown(Short::default(), 0).unwrap();
         let file = File { device: 0x0100_0004, inode: 7, offset: 0x4000, deleted: true };
         let mut files = Files { file: Some(file), name: b"/a\xff".to_vec(), ..Files::default() };
