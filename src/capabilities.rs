@@ -79,6 +79,10 @@ pub struct Capabilities {
     pub(crate) usage: bool,
     pub(crate) maximum_protection: bool,
     pub(crate) transparent_huge_pages: Option<TransparentHugePages>,
+    pub(crate) lock_on_fault: bool,
+    pub(crate) guard_advice: bool,
+    pub(crate) seal: bool,
+    pub(crate) protection_keys: bool,
 }
 
 impl Capabilities {
@@ -109,6 +113,27 @@ impl Capabilities {
     /// Whether [`Region::max_protection`](crate::Region::max_protection) says more than the protection.
     pub fn maximum_protection(&self) -> bool {
         self.maximum_protection
+    }
+
+    /// Whether [`lock_on_fault`](crate::lock_on_fault) works (Linux 4.4).
+    pub fn lock_on_fault(&self) -> bool {
+        self.lock_on_fault
+    }
+
+    /// Whether [`guard`](crate::guard) costs no mapping of its own (`MADV_GUARD_INSTALL`, Linux 6.13); without it, pages are
+    /// guarded by taking all access from them.
+    pub fn guard_advice(&self) -> bool {
+        self.guard_advice
+    }
+
+    /// Whether [`seal`](crate::seal) works (Linux 6.10, 64-bit; OpenBSD 7.3).
+    pub fn seal(&self) -> bool {
+        self.seal
+    }
+
+    /// Whether there are [protection keys](crate::KeyedPages): Linux on x86 processors that have them.
+    pub fn protection_keys(&self) -> bool {
+        self.protection_keys
     }
 
     /// When ordinary memory gets huge pages; `None` where the system has none.

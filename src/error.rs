@@ -26,8 +26,11 @@ pub enum ErrorKind {
     Unsupported,
     /// The system's answer could not be understood; the error carries it. Please report it.
     UnexpectedAnswer,
-    /// A limit was reached: open files, memory, mappings.
+    /// A limit was reached: open files, memory, mappings, locked memory. Where it is one with a number, see
+    /// [`Error::limit`].
     Exhausted,
+    /// Something else is mapped where memory was to be put, and is left as it is.
+    Occupied,
     /// Any other failure of the system; see [`Error::raw_os_error`] and [`Error::mach_error`].
     System,
 }
@@ -43,6 +46,7 @@ impl fmt::Display for ErrorKind {
             Self::Unsupported => "not supported on this system",
             Self::UnexpectedAnswer => "the system's answer could not be understood",
             Self::Exhausted => "a limit of the system was reached",
+            Self::Occupied => "something is mapped there already",
             Self::System => "the system refused",
         })
     }
@@ -63,6 +67,26 @@ pub enum Operation {
     Usage,
     /// Opening a process: [`Process::open`](crate::Process::open).
     OpenProcess,
+    /// Getting pages: [`alloc`](crate::alloc()), [`alloc_at`](crate::alloc_at), [`alloc_near`](crate::alloc_near).
+    Allocate,
+    /// Giving pages back: [`Allocation::free`](crate::Allocation::free), and its drop.
+    Free,
+    /// Changing what pages grant: [`protect`](crate::protect), [`protect_with_handle`](crate::protect_with_handle).
+    Protect,
+    /// Giving pages back what they granted: [`ProtectGuard::restore`](crate::ProtectGuard::restore), and its drop.
+    Restore,
+    /// Keeping pages in memory: [`lock`](crate::lock), [`lock_on_fault`](crate::lock_on_fault).
+    Lock,
+    /// No longer keeping them: [`unlock`](crate::unlock), [`LockGuard::unlock`](crate::LockGuard::unlock), and its drop.
+    Unlock,
+    /// Turning pages into guard pages: [`guard`](crate::guard).
+    Guard,
+    /// Turning guard pages into ordinary ones: [`unguard`](crate::unguard).
+    Unguard,
+    /// Making pages unchangeable: [`seal`](crate::seal), [`Allocation::seal`](crate::Allocation::seal).
+    Seal,
+    /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
+    Key,
     /// Reading the limits of this process and machine: [`Limits::current`](crate::Limits::current).
     Limits,
     /// Arithmetic on page boundaries: [`page::checked_ceil`](crate::page::checked_ceil), page sizes.
@@ -77,6 +101,16 @@ impl fmt::Display for Operation {
             Self::Backing => "find the backing",
             Self::Usage => "measure the usage",
             Self::OpenProcess => "open the process",
+            Self::Allocate => "allocate",
+            Self::Free => "free",
+            Self::Protect => "protect",
+            Self::Restore => "restore the protection of",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Guard => "make guard pages of",
+            Self::Unguard => "take the guard from",
+            Self::Seal => "seal",
+            Self::Key => "use a protection key for",
             Self::Limits => "read the limits",
             Self::Page => "compute a page boundary",
         })
@@ -153,7 +187,24 @@ impl Error {
 
     /// For [`ErrorKind::UnexpectedAnswer`]: the bytes that the system gave and that could not be understood.
     pub fn evidence(&self) -> Option<&[u8]> {
-        self.failure.evidence.as_deref()
+        self.failure.extra.as_ref()?.evidence.as_deref()
+    }
+
+    /// For calls that change a range page by page: the part of it that is changed in spite of the failure, and could not be
+    /// changed back. `None` when all is as it was.
+    pub fn changed(&self) -> Option<Range<usize>> {
+        self.failure.extra.as_ref()?.changed.map(PageRange::to_range)
+    }
+
+    /// The limit that was reached, in the unit that the [operation](Self::operation) counts in (bytes of locked memory, keys,
+    /// mappings), where the system tells.
+    pub fn limit(&self) -> Option<u64> {
+        self.failure.extra.as_ref()?.limit
+    }
+
+    /// How much of the [limit](Self::limit) was in use before, where the system tells.
+    pub fn in_use(&self) -> Option<u64> {
+        self.failure.extra.as_ref()?.in_use
     }
 
     /// The system's failure as an [`io::Error`](std::io::Error), or `None` when it was not a system call's.
@@ -203,8 +254,8 @@ impl fmt::Display for Error {
                 }
             }
         }
-        if let Some(evidence) = &self.failure.evidence {
-            write!(f, ": `{}`", evidence.escape_ascii())?;
+        if let Some(extra) = &self.failure.extra {
+            fmt::Display::fmt(extra, f)?;
         }
         if let Some(remedy) = self.failure.remedy {
             write!(f, "; {remedy}")?;
@@ -235,6 +286,7 @@ impl From<Error> for std::io::Error {
             ErrorKind::NotPermitted => Io::PermissionDenied,
             ErrorKind::Unsupported => Io::Unsupported,
             ErrorKind::UnexpectedAnswer => Io::InvalidData,
+            ErrorKind::Occupied => Io::AlreadyExists,
             ErrorKind::Exhausted => error.as_io_error().map_or(Io::OutOfMemory, |inner| inner.kind()),
             ErrorKind::System => error.as_io_error().map_or(Io::Other, |inner| inner.kind()),
         };
@@ -249,7 +301,36 @@ pub(crate) struct Failure {
     code: Option<Code>,
     detail: Option<&'static str>,
     remedy: Option<&'static str>,
+    extra: Option<Box<Extra>>,
+}
+
+/// What only some failures have to say.
+#[derive(Debug, Default)]
+struct Extra {
     evidence: Option<Box<[u8]>>,
+    changed: Option<PageRange>,
+    limit: Option<u64>,
+    in_use: Option<u64>,
+}
+
+/// Each part after a separator of its own.
+impl fmt::Display for Extra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(evidence) = &self.evidence {
+            write!(f, ": `{}`", evidence.escape_ascii())?;
+        }
+        if let Some(limit) = self.limit {
+            write!(f, " (the limit is {limit}")?;
+            if let Some(in_use) = self.in_use {
+                write!(f, ", {in_use} are in use")?;
+            }
+            f.write_str(")")?;
+        }
+        if let Some(changed) = self.changed.map(PageRange::to_range) {
+            write!(f, "; {:#x}..{:#x} is changed nevertheless", changed.start, changed.end)?;
+        }
+        Ok(())
+    }
 }
 
 /// The system's own code, by the space of numbers that it is of.
@@ -266,37 +347,57 @@ enum Code {
 impl Failure {
     /// A failure of this kind, without a code.
     pub(crate) const fn new(kind: ErrorKind) -> Self {
-        Self { kind, code: None, detail: None, remedy: None, evidence: None }
+        Self { kind, code: None, detail: None, remedy: None, extra: None }
     }
 
     /// A failed system call.
     pub(crate) const fn system(kind: ErrorKind, code: i32) -> Self {
-        Self { kind, code: Some(Code::Os(code)), detail: None, remedy: None, evidence: None }
+        Self { kind, code: Some(Code::Os(code)), detail: None, remedy: None, extra: None }
     }
 
     /// A failed call of Mach, with its `kern_return_t`.
     pub(crate) const fn mach(kind: ErrorKind, code: i32) -> Self {
-        Self { kind, code: Some(Code::Mach(code)), detail: None, remedy: None, evidence: None }
+        Self { kind, code: Some(Code::Mach(code)), detail: None, remedy: None, extra: None }
     }
 
     /// An argument that makes no sense, and why.
     pub(crate) const fn invalid(detail: &'static str) -> Self {
-        Self { kind: ErrorKind::InvalidInput, code: None, detail: Some(detail), remedy: None, evidence: None }
+        Self { kind: ErrorKind::InvalidInput, code: None, detail: Some(detail), remedy: None, extra: None }
     }
 
     /// An answer of the system that could not be understood. Allocates for the evidence.
     pub(crate) fn unexpected(evidence: &[u8]) -> Self {
-        Self { evidence: Some(evidence.into()), ..Self::new(ErrorKind::UnexpectedAnswer) }
+        Self::new(ErrorKind::UnexpectedAnswer).with(|extra| extra.evidence = Some(evidence.into()))
+    }
+
+    /// Adds what part of the range is changed in spite of the failure. Allocates.
+    #[cold]
+    pub(crate) fn changed(self, range: PageRange) -> Self {
+        self.with(|extra| extra.changed = Some(range))
+    }
+
+    /// Adds the limit that was reached, and how much of it was in use. Allocates.
+    #[cold]
+    pub(crate) fn limit(self, limit: u64, in_use: Option<u64>) -> Self {
+        self.with(|extra| {
+            extra.limit = Some(limit);
+            extra.in_use = in_use;
+        })
+    }
+
+    fn with(mut self, add: impl FnOnce(&mut Extra)) -> Self {
+        add(self.extra.get_or_insert_default());
+        self
     }
 
     /// Adds what makes the failure understandable.
-    pub(crate) const fn detail(mut self, detail: &'static str) -> Self {
+    pub(crate) fn detail(mut self, detail: &'static str) -> Self {
         self.detail = Some(detail);
         self
     }
 
     /// Adds what the caller can do.
-    pub(crate) const fn remedy(mut self, remedy: &'static str) -> Self {
+    pub(crate) fn remedy(mut self, remedy: &'static str) -> Self {
         self.remedy = Some(remedy);
         self
     }
@@ -307,6 +408,11 @@ impl Failure {
             Some(Code::Os(code)) => Some(code),
             Some(Code::Mach(_)) | None => None,
         }
+    }
+
+    /// Whether it is known what the caller can do.
+    pub(crate) const fn has_remedy(&self) -> bool {
+        self.remedy.is_some()
     }
 
     /// The kind, for floors that decide by it.

@@ -54,6 +54,7 @@ extern crate std;
 
 mod capabilities;
 mod error;
+mod guard;
 mod os;
 pub mod page;
 mod protection;

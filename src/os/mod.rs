@@ -17,6 +17,24 @@
 //! usage(&Target, page) -> Option<Usage>         what it uses
 //! Walk                                          new(&Target, range, Detail), step() -> Option<Region>, and of the region
 //!                                               stepped to: backing(), usage()
+//! map(PageLen, Protection) -> NonNull<u8>       new zeroed private pages at a place of the system's choice
+//! map_at(PageRange, Protection) -> NonNull<u8>  exactly there; ErrorKind::Occupied when something is there
+//! unmap(PageRange)                              unsafe; a whole of what these two gave
+//! protect(PageRange, Protection)                unsafe; a failure says what is changed nevertheless
+//! Access                                        what a page grants, with the bits that only this system knows; COPY and EQ
+//! accesses(PageRange, to, found)                calls `found` with the runs of pages of equal access, ascending, clipped to the
+//!                                               range; holes are left out; `to` is what they will be changed to
+//! give_back(PageRange, Access)                  unsafe; gives one run back what `accesses` found
+//! lock(PageRange)                               reads the pages in and keeps them
+//! lock_on_fault(PageRange)                      keeps them as they come in
+//! unlock(PageRange)                             Ok where they were not locked, or are not there
+//! life() -> u64                                 not 0; another number in the child of a `fork`
+//! yield_now()                                   lets other threads run
+//! install_guard(PageRange)                      unsafe; drops the content, touching ends the process
+//! remove_guard(PageRange, Protection)           unsafe; fresh pages of that protection
+//! seal(PageRange)                               unsafe; no change any more, until the process ends
+//! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
+//!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! ```
 //!
 //! The shapes were chosen with all systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
@@ -97,4 +115,15 @@ mod unsupported;
 )))]
 pub(crate) use unsupported::*;
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod keyless;
+
 pub(crate) mod inject;
+
+/// What a protection key grants a thread.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Rights {
+    Closed,
+    Read,
+    Write,
+}

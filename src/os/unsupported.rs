@@ -3,8 +3,10 @@
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
 use crate::error::{ErrorKind, Failure};
 use crate::page::PageSizes;
-use crate::range::PageRange;
+use crate::protection::Protection;
+use crate::range::{PageLen, PageRange};
 use crate::region::{Backing, Detail, Region, Usage};
+use core::ptr::NonNull;
 
 fn unsupported() -> Failure {
     Failure::new(ErrorKind::Unsupported).detail("folio has no backend for it")
@@ -34,6 +36,10 @@ pub(crate) fn capabilities() -> Capabilities {
         usage: false,
         maximum_protection: false,
         transparent_huge_pages: None,
+        lock_on_fault: false,
+        guard_advice: false,
+        seal: false,
+        protection_keys: false,
     }
 }
 
@@ -77,6 +83,90 @@ pub(crate) fn backing(_target: &Target, _page: PageRange) -> Result<Option<Backi
 pub(crate) fn usage(_target: &Target, _page: PageRange) -> Result<Option<Usage>, Failure> {
     Err(unsupported())
 }
+
+pub(crate) fn map(_len: PageLen, _protection: Protection) -> Result<NonNull<u8>, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn map_at(_range: PageRange, _protection: Protection) -> Result<NonNull<u8>, Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn unmap(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn protect(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// Never found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Access;
+
+pub(crate) fn accesses(
+    _range: PageRange,
+    _to: Protection,
+    _found: &mut dyn FnMut(PageRange, Access),
+) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn give_back(_range: PageRange, _access: Access) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn lock(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn lock_on_fault(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn unlock(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn life() -> u64 {
+    1
+}
+
+pub(crate) fn yield_now() {
+    core::hint::spin_loop();
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn install_guard(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn remove_guard(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) use super::keyless as keys;
 
 /// Never made: `new` fails.
 pub(crate) struct Walk;

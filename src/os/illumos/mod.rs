@@ -43,6 +43,10 @@ pub(crate) fn capabilities() -> Capabilities {
         usage: true,
         maximum_protection: false,
         transparent_huge_pages: None,
+        lock_on_fault: false,
+        guard_advice: false,
+        seal: false,
+        protection_keys: false,
     }
 }
 

@@ -39,6 +39,8 @@ struct Kept {
     opened: AtomicU32,
     /// How many regions the last complete listing had: a hint.
     listed: AtomicUsize,
+    /// Which process of a line of forks this is; see [`life`].
+    life: AtomicU64,
 }
 
 /// Where the page is; null until it is made. Never unmapped, so that a reference to it may live for ever.
@@ -50,6 +52,7 @@ static NO_PAGE: Kept = Kept {
     answers: AtomicU32::new(0),
     opened: AtomicU32::new(0),
     listed: AtomicUsize::new(0),
+    life: AtomicU64::new(0),
 };
 
 const VERIFY_EVERY: u32 = 64;
@@ -304,6 +307,29 @@ pub(super) fn listed() -> usize {
 /// Notes how many regions a complete listing had.
 pub(super) fn note_listed(regions: usize) {
     kept().listed.store(regions, Ordering::Relaxed);
+}
+
+/// Another number in each process of a line of forks, never 0.
+///
+/// Costs no system call where the page is cleared by `fork`; else the process is asked its number, which another process of the
+/// line can have had before it, long ago.
+pub(crate) fn life() -> u64 {
+    static LIVES: AtomicU64 = AtomicU64::new(0);
+    let kept = kept();
+    if ptr::eq(kept, &NO_PAGE) {
+        return u64::from(super::process_id()) | 1 << 63;
+    }
+    match kept.life.load(Ordering::Relaxed) {
+        0 => {
+            // A parent's number was taken from the same counter before the fork, so that ours is another.
+            let new = LIVES.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            match kept.life.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => new,
+                Err(first) => first,
+            }
+        }
+        life => life,
+    }
 }
 
 /// The number kept open, for tests that take it away.

@@ -1,6 +1,9 @@
 //! Linux and Android: `PROCMAP_QUERY` (6.11), and the text of `/proc/PID/maps` and `smaps` before that.
 
+mod change;
 mod kept;
+pub(crate) mod keys;
+mod lock;
 mod maps;
 mod names;
 mod process;
@@ -9,9 +12,15 @@ mod smaps;
 mod sys;
 mod system;
 mod walk;
+mod why;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use change::{
+    Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
+};
+pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{

@@ -15,6 +15,10 @@ pub(super) struct Figures {
     dirty: [Option<u64>; 2],
     huge: [Option<u64>; 5],
     usage: Usage,
+    /// The protection key, where the processor has them.
+    pub(super) key: Option<u32>,
+    /// Whether branches may only lead to marked places (arm64: `bt`).
+    pub(super) branch_targets: bool,
 }
 
 impl Figures {
@@ -24,6 +28,16 @@ impl Figures {
         let (Some(key), Some(value)) = (line.get(..colon), line.get(colon.saturating_add(1)..)) else {
             return;
         };
+        match key {
+            b"ProtectionKey" => {
+                let text = core::str::from_utf8(value.trim_ascii());
+                return self.key = text.ok().and_then(|text| text.parse().ok());
+            }
+            b"VmFlags" => {
+                return self.branch_targets = value.split(u8::is_ascii_whitespace).any(|flag| flag == b"bt");
+            }
+            _ => {}
+        }
         let Some(bytes) = kilobytes(value) else { return };
         let usage = &mut self.usage;
         let figure = match key {

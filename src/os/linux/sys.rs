@@ -2,13 +2,15 @@
 
 use crate::error::{ErrorKind, Failure};
 use crate::os::inject;
+use crate::protection::Protection;
+use crate::range::PageRange;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
 use rustix::io::{self, Errno};
 use rustix::process::{self, Resource};
 
-fn injected(call: &'static str) -> io::Result<()> {
+pub(super) fn injected(call: &'static str) -> io::Result<()> {
     match inject::point(call) {
         Some(code) => Err(Errno::from_raw_os_error(code)),
         None => Ok(()),
@@ -59,6 +61,102 @@ pub(super) fn status_at(folder: BorrowedFd<'_>, path: &CStr) -> io::Result<Stat>
 pub(super) fn duplicate(fd: BorrowedFd<'_>, lowest: i32) -> io::Result<OwnedFd> {
     injected("fcntl")?;
     io::fcntl_dupfd_cloexec(fd, lowest)
+}
+
+/// `MADV_GUARD_INSTALL` and its reverse: Linux 6.13.
+pub(super) const GUARD_INSTALL: i32 = 102;
+pub(super) const GUARD_REMOVE: i32 = 103;
+
+/// `madvise` with an advice that rustix does not know.
+///
+/// # Safety
+///
+/// Nobody minds what the advice does to the pages.
+pub(super) unsafe fn advise(range: PageRange, advice: i32) -> io::Result<()> {
+    injected("madvise")?;
+    let start = core::ptr::with_exposed_provenance_mut(range.first());
+    // SAFETY: the caller's promise.
+    done(unsafe { libc::madvise(start, range.len(), advice) })
+}
+
+/// Whether the kernel knows an advice: tried on no bytes at all.
+pub(super) fn knows_advice(advice: i32) -> bool {
+    let start = core::ptr::without_provenance_mut(crate::page::size());
+    // SAFETY: a range of no bytes: nothing is advised about (madvise(2)).
+    injected("madvise").is_ok() && unsafe { libc::madvise(start, 0, advice) } == 0
+}
+
+/// What a call of libc's gave.
+fn done(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn last_errno() -> Errno {
+    #[cfg(target_os = "android")]
+    // SAFETY: the address of this thread's own `errno`.
+    let place = unsafe { libc::__errno() };
+    #[cfg(not(target_os = "android"))]
+    // SAFETY: the address of this thread's own `errno`.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: valid for as long as the thread lives.
+    Errno::from_raw_os_error(unsafe { *place })
+}
+
+/// A word as the variadic `syscall` takes it.
+#[expect(clippy::as_conversions, reason = "a bit pattern: c_ulong is as wide as usize on Linux")]
+fn word(value: usize) -> libc::c_ulong {
+    value as libc::c_ulong
+}
+
+/// `mseal`, Linux 6.10; the number is the same on every processor that folio's users have.
+///
+/// # Safety
+///
+/// Nobody will want to change or unmap the pages.
+pub(super) unsafe fn seal(range: PageRange) -> io::Result<()> {
+    injected("mseal")?;
+    // SAFETY: the caller's promise; addresses and flags are words.
+    result(unsafe { libc::syscall(SYS_MSEAL, word(range.first()), word(range.len()), word(0)) }).map(drop)
+}
+
+/// Whether the kernel can seal: tried on no bytes at all.
+pub(super) fn can_seal() -> bool {
+    // SAFETY: seals nothing.
+    injected("mseal").is_ok() && unsafe { libc::syscall(SYS_MSEAL, word(0), word(0), word(0)) } == 0
+}
+
+const SYS_MSEAL: libc::c_long = 462;
+
+fn result(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result == -1 { Err(last_errno()) } else { Ok(result) }
+}
+
+/// A protection key, closed for this thread.
+pub(super) fn key_alloc() -> io::Result<u32> {
+    /// `PKEY_DISABLE_ACCESS`.
+    const CLOSED: usize = 1;
+    injected("pkey_alloc")?;
+    // SAFETY: takes numbers only; the key is new, so that no page carries it (pkey_alloc(2)).
+    let key = result(unsafe { libc::syscall(libc::SYS_pkey_alloc, word(0), word(CLOSED)) })?;
+    u32::try_from(key).map_err(|_| Errno::INVAL)
+}
+
+pub(super) fn key_free(key: u32) -> io::Result<()> {
+    injected("pkey_free")?;
+    let key = word(crate::range::index(key));
+    // SAFETY: takes a number only; pages that still carry the key keep it (pkey_free(2)).
+    result(unsafe { libc::syscall(libc::SYS_pkey_free, key) }).map(drop)
+}
+
+/// # Safety
+///
+/// As `mprotect`.
+pub(super) unsafe fn key_protect(range: PageRange, protection: Protection, key: u32) -> io::Result<()> {
+    injected("pkey_mprotect")?;
+    let (start, len) = (word(range.first()), word(range.len()));
+    let (protection, key) = (word(protection.bits()), word(crate::range::index(key)));
+    // SAFETY: the caller's promise. (`Protection` has the bits of `PROT_READ` and its like.)
+    result(unsafe { libc::syscall(libc::SYS_pkey_mprotect, start, len, protection, key) }).map(drop)
 }
 
 /// How many descriptors the process may have.

@@ -83,7 +83,7 @@ fn each_size(folder: &CStr, mut each: impl FnMut(u64)) -> rustix::io::Result<()>
 }
 
 /// A decimal number with blanks around it.
-fn number(text: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
@@ -110,14 +110,37 @@ pub(crate) fn capabilities() -> Capabilities {
         usage: sys::open(c"/proc/self/smaps").is_ok(),
         maximum_protection: false,
         transparent_huge_pages: transparent,
+        lock_on_fault: can_lock_on_fault(),
+        guard_advice: sys::knows_advice(sys::GUARD_INSTALL),
+        seal: sys::can_seal(),
+        protection_keys: super::keys::available(),
     }
+}
+
+/// Tried on no bytes at all. Where nothing may be locked the answer is `EPERM`, but the call is there.
+fn can_lock_on_fault() -> bool {
+    let start = core::ptr::without_provenance_mut(crate::page::size());
+    // SAFETY: locks nothing.
+    let tried = unsafe { mm::mlock_with(start, 0, mm::MlockFlags::ONFAULT) };
+    matches!(tried, Ok(()) | Err(Errno::PERM))
+}
+
+/// The soft `RLIMIT_MEMLOCK`, in bytes.
+pub(super) fn lock_limit() -> Option<u64> {
+    process::getrlimit(Resource::Memlock).current
+}
+
+/// A figure of this process's `status`, in bytes.
+pub(super) fn status_figure(key: &[u8]) -> Option<u64> {
+    let mut long = alloc::vec![0; 64 << 10];
+    kilobytes(sys::read_small(c"/proc/thread-self/status", &mut long)?, key)
 }
 
 pub(crate) fn limits() -> Result<Limits, Failure> {
     let mut buffer = [0; 4096];
     let mut limits = Limits {
         max_mappings: sys::read_small(c"/proc/sys/vm/max_map_count", &mut buffer).and_then(number),
-        lock_limit: process::getrlimit(Resource::Memlock).current,
+        lock_limit: lock_limit(),
         address_space_limit: process::getrlimit(Resource::As).current,
         ..Limits::default()
     };

@@ -165,6 +165,7 @@ pub(crate) struct Walk {
     rest: Rest,
     name: Vec<u8>,
     usage: Usage,
+    marks: (Option<u32>, bool),
     names: Names<'static>,
     resolved: Resolved,
 }
@@ -203,6 +204,7 @@ impl Walk {
             rest: Rest::default(),
             name: Vec::new(),
             usage: Usage::default(),
+            marks: (None, false),
             names: if detail == Detail::Region { Names::Own } else { Names::kept_of(target) },
             resolved: Resolved::default(),
         };
@@ -373,6 +375,7 @@ impl Walk {
             figures.take(reader.bytes(&line));
         }
         self.usage = figures.usage();
+        self.marks = (figures.key, figures.branch_targets);
         Ok(())
     }
 
@@ -392,6 +395,12 @@ impl Walk {
                 inode: rest.inode,
             },
         )
+    }
+
+    /// The protection key of the region stepped to, and whether it has marked branch targets. Only of a walk with
+    /// [`Detail::Usage`].
+    pub(super) fn marks(&self) -> (Option<u32>, bool) {
+        self.marks
     }
 
     /// What the region stepped to uses. Only of a walk with that detail.

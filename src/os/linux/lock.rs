@@ -1,0 +1,79 @@
+//! Keeping pages in memory.
+
+use super::{sys, why};
+use crate::error::{ErrorKind, Failure};
+use crate::range::PageRange;
+use core::ffi::c_void;
+use core::ptr;
+use rustix::io::Errno;
+use rustix::mm::{self, MlockFlags};
+
+pub(crate) use super::kept::life;
+
+fn pointer(range: PageRange) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(range.first())
+}
+
+/// Reads the pages in and keeps them.
+#[inline]
+pub(crate) fn lock(range: PageRange) -> Result<(), Failure> {
+    let locked = sys::injected("mlock").and_then(|()| {
+        // SAFETY: reads pages in and marks them; what they hold and grant stays the same (mlock(2)).
+        unsafe { mm::mlock(pointer(range), range.len()) }
+    });
+    locked.map_err(|errno| why::not_locked(range, errno))
+}
+
+/// Keeps the pages from when they come in.
+pub(crate) fn lock_on_fault(range: PageRange) -> Result<(), Failure> {
+    let locked = sys::injected("mlock2").and_then(|()| {
+        // SAFETY: as `lock`.
+        unsafe { mm::mlock_with(pointer(range), range.len(), MlockFlags::ONFAULT) }
+    });
+    locked.map_err(|errno| match errno {
+        Errno::NOSYS | Errno::INVAL => Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
+            .remedy("locking on fault takes Linux 4.4"),
+        errno => why::not_locked(range, errno),
+    })
+}
+
+/// Keeps the pages no longer. Where there are none, there is nothing to do.
+#[inline]
+pub(crate) fn unlock(range: PageRange) -> Result<(), Failure> {
+    match munlock(range) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOMEM) => unlock_around_holes(range),
+        Err(errno) => Err(Failure::system(ErrorKind::System, errno.raw_os_error())),
+    }
+}
+
+fn munlock(range: PageRange) -> Result<(), Errno> {
+    sys::injected("munlock")?;
+    // SAFETY: changes neither what pages hold nor what they grant (munlock(2)).
+    unsafe { mm::munlock(pointer(range), range.len()) }
+}
+
+/// The kernel stops at the first hole; what is behind it is still locked.
+#[cold]
+fn unlock_around_holes(range: PageRange) -> Result<(), Failure> {
+    let mut walk = super::Walk::new(&super::Target::CURRENT, range, crate::region::Detail::Region)?;
+    while let Some(region) = walk.step()? {
+        let Some(run) = PageRange::between(region.base.max(range.first()), region.last().min(range.last()))
+        else {
+            continue;
+        };
+        match munlock(run) {
+            Ok(()) => {}
+            // Gone in the meantime.
+            Err(Errno::NOMEM) if why::has_hole(run) => {}
+            Err(Errno::NOMEM) => return Err(why::too_many_mappings(Errno::NOMEM)),
+            Err(errno) => return Err(Failure::system(ErrorKind::System, errno.raw_os_error())),
+        }
+    }
+    Ok(())
+}
+
+/// Lets other threads run.
+pub(crate) fn yield_now() {
+    rustix::thread::sched_yield();
+}

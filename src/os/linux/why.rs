@@ -1,0 +1,154 @@
+//! What the kernel's few codes meant: found out after a failure, at the cost of some files of `/proc`.
+
+use super::process::Target;
+use super::sys;
+use super::system::{lock_limit, status_figure};
+use super::walk::Walk;
+use crate::error::{ErrorKind, Failure};
+use crate::range::{PageRange, wide};
+use crate::region::Detail;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+/// Whether something in the range is not mapped.
+pub(super) fn has_hole(range: PageRange) -> bool {
+    let Ok(mut walk) = Walk::new(&Target::CURRENT, range, Detail::Region) else { return false };
+    let mut next = range.first();
+    while let Ok(Some(region)) = walk.step() {
+        if region.base > next {
+            return true;
+        }
+        match region.last().checked_add(1) {
+            Some(after) => next = next.max(after),
+            None => return false,
+        }
+    }
+    next <= range.last()
+}
+
+/// Whether the range ends above what the kernel gives to processes: above everything that is mapped, the stack included, that
+/// is, and the answer to a wish for memory there is the same as that to one for too much.
+pub(super) fn above_all(range: PageRange) -> bool {
+    let Some(rest) = PageRange::between(range.first(), PageRange::containing(usize::MAX).last()) else {
+        return false;
+    };
+    let Ok(mut walk) = Walk::new(&Target::CURRENT, rest, Detail::Region) else { return false };
+    loop {
+        match walk.step() {
+            // The one page above the kernel's own lower end.
+            Ok(Some(region)) if Some(region.base) == super::VSYSCALL => {}
+            Ok(None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+/// `ENOMEM` where one mapping more was needed, or memory of the kernel's own.
+#[cold]
+pub(super) fn too_many_mappings(errno: Errno) -> Failure {
+    let failure = Failure::system(ErrorKind::Exhausted, errno.raw_os_error());
+    let mut buffer = [0; 32];
+    let most = sys::read_small(c"/proc/sys/vm/max_map_count", &mut buffer).and_then(super::system::number);
+    let (Some(most), Some(now)) = (most, mappings()) else { return failure };
+    // A split takes up to two.
+    if now.saturating_add(2) < most {
+        return failure;
+    }
+    failure
+        .detail("the process has as many mappings as it may have")
+        .remedy("raise vm.max_map_count, or change fewer, larger ranges")
+        .limit(most, Some(now))
+}
+
+fn mappings() -> Option<u64> {
+    let mut walk =
+        Walk::new(&Target::CURRENT, PageRange::touching(0, usize::MAX).ok()?, Detail::Region).ok()?;
+    let mut count = 0_u64;
+    while walk.step().ok()?.is_some() {
+        count = count.saturating_add(1);
+    }
+    Some(count)
+}
+
+/// Why `mmap` of so many bytes failed.
+#[cold]
+pub(super) fn not_mapped(errno: Errno, len: usize) -> Failure {
+    match errno {
+        Errno::NOMEM => {}
+        Errno::ACCESS | Errno::PERM => {
+            return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
+                .detail("a security module or sandbox forbids memory of this kind");
+        }
+        Errno::AGAIN => return no_more_locks(errno, len),
+        _ => return Failure::system(ErrorKind::System, errno.raw_os_error()),
+    }
+    let len = wide(len);
+    let failure = Failure::system(ErrorKind::Exhausted, errno.raw_os_error());
+    if let (Some(limit), Some(used)) = (getrlimit(Resource::As).current, status_figure(b"VmSize:")) {
+        if used.saturating_add(len) > limit {
+            return failure
+                .detail("the process may not use so much address space")
+                .remedy("raise RLIMIT_AS (ulimit -v)")
+                .limit(limit, Some(used));
+        }
+    }
+    if let (Some(limit), Some(used)) = (getrlimit(Resource::Data).current, status_figure(b"VmData:")) {
+        if used.saturating_add(len) > limit {
+            return failure
+                .detail("the process may not have so much memory of its own")
+                .remedy("raise RLIMIT_DATA (ulimit -d)")
+                .limit(limit, Some(used));
+        }
+    }
+    let at_count = too_many_mappings(errno);
+    if at_count.has_remedy() {
+        return at_count;
+    }
+    failure.detail("neither memory nor address space for so much").remedy(
+        "ask for less, or, where the system counts what it promises, see Limits::commit_limit and vm.overcommit_memory",
+    )
+}
+
+/// Why `mlock` failed.
+#[cold]
+pub(super) fn not_locked(range: PageRange, errno: Errno) -> Failure {
+    match errno {
+        Errno::NOMEM if has_hole(range) => Failure::system(ErrorKind::Unmapped, errno.raw_os_error()),
+        Errno::NOMEM | Errno::PERM => {
+            if lock_limit().is_some_and(|limit| {
+                wide(range.len()) > limit.saturating_sub(status_figure(b"VmLck:").unwrap_or(0))
+            }) {
+                return no_more_locks(errno, range.len());
+            }
+            if unreadable(range) {
+                return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
+                    .detail("pages that grant no access cannot be read in")
+                    .remedy("lock them on fault, or let them be readable");
+            }
+            too_many_mappings(errno)
+        }
+        Errno::AGAIN => Failure::system(ErrorKind::Exhausted, errno.raw_os_error())
+            .detail("some of the pages could not be read in"),
+        _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
+    }
+}
+
+fn unreadable(range: PageRange) -> bool {
+    let Ok(mut walk) = Walk::new(&Target::CURRENT, range, Detail::Region) else { return false };
+    while let Ok(Some(region)) = walk.step() {
+        if region.protection().is_empty() {
+            return true;
+        }
+    }
+    false
+}
+
+fn no_more_locks(errno: Errno, _len: usize) -> Failure {
+    let failure = Failure::system(ErrorKind::Exhausted, errno.raw_os_error())
+        .detail("the process may not lock so much memory, in bytes")
+        .remedy("raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), or give the program CAP_IPC_LOCK");
+    match lock_limit() {
+        Some(limit) => failure.limit(limit, status_figure(b"VmLck:")),
+        None => failure,
+    }
+}
