@@ -376,6 +376,19 @@ impl Failure {
         self.with(|extra| extra.changed = Some(range))
     }
 
+    /// What part of the range is changed in spite of the failure.
+    pub(crate) fn changed_part(&self) -> Option<PageRange> {
+        self.extra.as_ref()?.changed
+    }
+
+    /// The failure without what is changed: it was changed back.
+    pub(crate) fn unchanged(mut self) -> Self {
+        if let Some(extra) = &mut self.extra {
+            extra.changed = None;
+        }
+        self
+    }
+
     /// Adds the limit that was reached, and how much of it was in use. Allocates.
     #[cold]
     pub(crate) fn limit(self, limit: u64, in_use: Option<u64>) -> Self {

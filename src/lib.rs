@@ -52,6 +52,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod allocation;
 mod capabilities;
 mod error;
 mod guard;
@@ -61,8 +62,10 @@ mod protection;
 mod range;
 mod region;
 
+pub use allocation::{Allocation, SealedPages, alloc, alloc_at, alloc_near};
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 pub use error::{Error, ErrorKind, Operation, Result};
+pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{
     Backing, BackingKind, Device, Mapping, Mappings, Process, QueryIter, Region, Snapshot, SnapshotIter,

@@ -1,1 +1,254 @@
-//! To come.
+//! `protect`, and the guard that takes a change back.
+
+use super::report;
+use super::runs::Runs;
+use crate::error::{Error, ErrorKind, Failure, Operation, Result};
+use crate::os::{self, Access};
+use crate::protection::Protection;
+use crate::range::PageRange;
+use core::ops::Range;
+
+/// Changes what the pages grant that `[address, address + len)` touches.
+///
+/// What they granted before is forgotten; [`protect_with_handle`] keeps it. Content stays as it is.
+///
+/// The caller names any protection, [`READ_WRITE_EXECUTE`](Protection::READ_WRITE_EXECUTE) included, where the system allows it.
+///
+/// # Cost
+///
+/// One system call, and no allocation. (Windows: one for each allocation that the range touches.) A change of a part of a
+/// mapping splits it, which uses up mappings, of which a process may have a limited number:
+/// [`Limits::max_mappings`](crate::Limits::max_mappings).
+///
+/// # Errors
+///
+/// - [`ErrorKind::InvalidInput`]: `len` is 0, or `protection` has other bits than the three.
+/// - [`ErrorKind::Unmapped`]: not all of the range is mapped.
+/// - [`ErrorKind::NotPermitted`]: a right that these pages cannot have (writing to a file opened for reading, writing and
+///   executing together on some systems), or sealed pages.
+/// - [`ErrorKind::Exhausted`]: splitting would make more mappings than a process may have.
+///
+/// On failure the pages are as they were, but for those that [`Error::changed`] names: Linux and illumos change mapping after
+/// mapping, and stop at the first that they cannot change. What those before it granted is not known here; the guard of
+/// [`protect_with_handle`] knows it, and changes them back.
+///
+/// # Safety
+///
+/// - Nobody, in any thread, uses the pages in a way that they will not grant then, for as long as they do not: no reference to
+///   data in them is used that they do not let read (or, if mutable, write), no code in them is run that they do not let run.
+///   This includes what Rust and its runtime use without being asked: stacks, thread-locals, heaps, constants, the program's code.
+/// - Pages that become writable were not lent out as constant (`static`s, `&'static str`, code).
+/// - Pages that become executable hold nothing that must not be run.
+///
+/// # Platforms
+///
+/// | Linux, Android | `mprotect`; a protection key that the pages carry stays, unless they are or become executable alone |
+/// |---|---|
+/// | Windows | `VirtualProtect`; writing includes reading; reserved pages become committed |
+/// | macOS, iOS | `mprotect`; whatever is not nothing includes reading; not beyond the maximum protection; on Apple's processors writing and executing together only in memory made by [`alloc`](crate::alloc()) with both |
+/// | FreeBSD, NetBSD, OpenBSD | `mprotect`; NetBSD and OpenBSD forbid writing and executing together, OpenBSD but for programs marked for it |
+/// | illumos | `mprotect` |
+///
+/// Most processors cannot grant writing without reading, and some cannot grant executing without it: what is denied does not
+/// always fail. See [`Protection`].
+///
+/// # Examples
+///
+/// ```
+/// use folio::Protection;
+///
+/// let memory = folio::alloc(100, Protection::READ_WRITE)?;
+/// // SAFETY: nobody has a reference into the memory just allocated.
+/// unsafe { folio::protect(memory.as_ptr::<u8>(), 1, Protection::READ)? };
+/// assert_eq!(folio::query(memory.as_ptr::<u8>())?.protection(), Protection::READ);
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// References: `mprotect(2)`; MSDN, `VirtualProtect`.
+#[inline]
+pub unsafe fn protect<T>(address: *const T, len: usize, protection: Protection) -> Result<()> {
+    let range = checked(address.addr(), len, protection)?;
+    address.expose_provenance();
+    // SAFETY: the caller's promise.
+    unsafe { os::protect(range, protection) }
+        .map_err(|failure| failure.during(Operation::Protect, Some(range), None))
+}
+
+/// The pages meant, if the arguments make sense.
+#[inline]
+fn checked(address: usize, len: usize, protection: Protection) -> Result<PageRange> {
+    let range = PageRange::touching(address, len).and_then(|range| {
+        if Protection::all().contains(protection) { Ok(range) } else { Err(unknown_bits()) }
+    });
+    range.map_err(|failure| failure.during(Operation::Protect, Some(PageRange::containing(address)), None))
+}
+
+#[cold]
+pub(crate) fn unknown_bits() -> Failure {
+    Failure::invalid("a protection has the bits for reading, writing and executing only")
+}
+
+/// Changes what the pages grant that `[address, address + len)` touches, until the guard is dropped.
+///
+/// The guard gives every page back what it granted before, with all that the system keeps beside reading, writing and executing,
+/// and changes no other page; also when the range begins or ends within larger mappings, and when mappings were split or merged
+/// meanwhile.
+///
+/// Name the guard: `let _ = …` drops it at once, `let _guard = …` at the end of the block.
+///
+/// # Cost
+///
+/// A query and a change, then a change for each run of pages that granted the same; no allocation where that is one run. See
+/// [`query`](crate::query()) for what the query costs.
+///
+/// # Errors
+///
+/// As [`protect`], and those of [`query_range`](crate::query_range). On failure, what was changed is changed back; where that
+/// fails as well, [`Error::changed`] says what is left.
+///
+/// # Safety
+///
+/// As [`protect`], for both changes: that of this call, and that of the guard's end, which may be
+/// [restored](ProtectGuard::restore), dropped or never come. The pages stay mapped until then: the guard would change what has
+/// taken their place. What other threads change of the same pages while this call runs, or between it and the guard's end, the
+/// guard overwrites or does not know; guards whose ranges overlap are to be dropped in reverse order, lest the pages end up with
+/// what the later one found.
+///
+/// # Platforms
+///
+/// Beside reading, writing and executing, these are given back: on Windows all that `VirtualQuery` tells (`PAGE_GUARD`,
+/// `PAGE_WRITECOPY`, `PAGE_NOCACHE`, …), on Linux the protection key and the marked branch targets of arm64. (Where these could be
+/// lost — x86 with protection keys and pages that are or become executable alone; arm64 and executable pages — finding
+/// them out takes the text of `smaps`, and some ten microseconds for each region before them.) Maximum protections are not
+/// changed on any system.
+///
+/// # Examples
+///
+/// ```
+/// use folio::Protection;
+///
+/// let memory = folio::alloc(100, Protection::READ)?;
+/// {
+///     // SAFETY: nobody has a reference into the memory just allocated.
+///     let _guard =
+///         unsafe { folio::protect_with_handle(memory.as_ptr::<u8>(), memory.len(), Protection::READ_WRITE)? };
+///     // SAFETY: the pages are writable now, and nobody else uses them.
+///     unsafe { memory.as_ptr::<u8>().cast_mut().write(7) };
+/// }
+/// assert_eq!(folio::query(memory.as_ptr::<u8>())?.protection(), Protection::READ);
+/// # Ok::<(), folio::Error>(())
+/// ```
+pub unsafe fn protect_with_handle<T>(
+    address: *const T,
+    len: usize,
+    protection: Protection,
+) -> Result<ProtectGuard> {
+    let range = checked(address.addr(), len, protection)?;
+    address.expose_provenance();
+    let failed = |failure: Failure| failure.during(Operation::Protect, Some(range), None);
+    let mut before = Runs::new(range);
+    os::accesses(range, protection, &mut |run, access| before.push(run, access)).map_err(failed)?;
+    if before.hole().is_some() {
+        return Err(failed(Failure::new(ErrorKind::Unmapped)));
+    }
+    // SAFETY: the caller's promise.
+    match unsafe { os::protect(range, protection) } {
+        Ok(()) => Ok(ProtectGuard { before: Some(before) }),
+        Err(failure) => {
+            let undone = match failure.changed_part() {
+                // SAFETY: these pages were changed by this call just now; giving them back what they had is undoing it.
+                Some(changed) => unsafe { give_back(&before, changed) },
+                None => Ok(()),
+            };
+            Err(failed(match undone {
+                Ok(()) => failure.unchanged(),
+                Err((left, _)) => failure.changed(left),
+            }))
+        }
+    }
+}
+
+/// Gives the pages of a range back what they granted. On failure goes on with those behind; says from where on some are not as
+/// they were, and why the first of them is not.
+///
+/// # Safety
+///
+/// As [`protect`].
+unsafe fn give_back(
+    before: &Runs<Access>,
+    part: PageRange,
+) -> core::result::Result<(), (PageRange, Failure)> {
+    let mut failed = None;
+    for (run, access) in before.within(part) {
+        // SAFETY: the caller's promise.
+        let Err(failure) = (unsafe { os::give_back(run, access) }) else { continue };
+        failed.get_or_insert((run, failure));
+        // Something of the run is gone, or cannot be changed any more: the pieces that can are.
+        let mut there = Runs::new(run);
+        let _listed = os::accesses(run, Protection::NONE, &mut |piece, access| there.push(piece, access));
+        for (piece, now) in there.iter() {
+            if now != access {
+                // SAFETY: the caller's promise.
+                let _given = unsafe { os::give_back(piece, access) };
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Gives pages back what they granted when it is dropped: made by [`protect_with_handle`].
+///
+/// The guard does not borrow the pages; what its maker promised holds until its end. [`forget`](Self::forget) ends it without a
+/// change.
+#[must_use = "the protection is given back as soon as the guard is dropped"]
+#[derive(Debug)]
+pub struct ProtectGuard {
+    /// `None` once there is nothing left to do.
+    before: Option<Runs<Access>>,
+}
+
+impl ProtectGuard {
+    /// The pages that are given back what they granted, the end excluded.
+    pub fn as_range(&self) -> Range<usize> {
+        self.before.as_ref().map_or(0..0, |before| before.range().to_range())
+    }
+
+    /// Gives the pages back what they granted, as the drop does, and says how it went.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Unmapped`]: some pages are not mapped any more. All others have what they had.
+    /// - [`ErrorKind::Exhausted`], [`ErrorKind::NotPermitted`]: as for [`protect`]; some pages could not be given back what they
+    ///   granted, all others were. [`Error::range`] is the first run that failed.
+    pub fn restore(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// Leaves the pages as they are.
+    ///
+    /// `core::mem::forget` does the same, but leaks memory where the pages did not all grant the same.
+    pub fn forget(mut self) {
+        self.before = None;
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(before) = self.before.take() else { return Ok(()) };
+        // SAFETY: whoever made the guard promised that its end may give the pages back what they granted.
+        match unsafe { give_back(&before, before.range()) } {
+            Ok(()) => Ok(()),
+            Err((run, failure)) => {
+                Err::<(), Error>(failure.unchanged().during(Operation::Restore, Some(run), None))
+            }
+        }
+    }
+}
+
+/// Gives the pages back what they granted. A failure is reported on standard error in builds with debug assertions; see
+/// [`restore`](Self::restore).
+impl Drop for ProtectGuard {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            report(&error);
+        }
+    }
+}
