@@ -119,9 +119,11 @@ impl Reach {
         if lowest > highest {
             return None;
         }
-        let above = (self.address & !align_mask).clamp(lowest, highest);
-        let below = self.address.saturating_sub(len.bytes().saturating_sub(1)) & !align_mask;
-        let below = below.clamp(lowest, highest);
+        // The distance of the furthest byte is least with the address in the middle; of the boundaries on either side of that
+        // place one is the best.
+        let middle = self.address.saturating_sub(len.bytes() / 2) & !align_mask;
+        let below = middle.clamp(lowest, highest);
+        let above = middle.saturating_add(page::granularity()).clamp(lowest, highest);
         let range = |start| PageRange::starting_at(start, len);
         match (range(below), range(above)) {
             (Some(below), Some(above)) if self.furthest(below) < self.furthest(above) => Some(below),
