@@ -4,6 +4,8 @@
 //! each measurement just long enough to show that it works.
 
 #[cfg(target_os = "linux")]
+mod change;
+#[cfg(target_os = "linux")]
 mod look;
 mod measure;
 mod report;
@@ -31,7 +33,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut bench = measure::Bench::new(arguments.short, arguments.filter);
     #[cfg(target_os = "linux")]
-    look::run(&mut bench);
+    {
+        look::run(&mut bench);
+        change::run(&mut bench);
+    }
     let groups = bench.finish();
     if groups.is_empty() {
         eprintln!("folio-bench: nothing to measure by that name, or on this system");
