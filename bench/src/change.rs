@@ -70,9 +70,8 @@ fn allocate_at(bench: &mut Bench) {
             Contender::new("limit: mmap (MAP_FIXED_NOREPLACE) + munmap", || {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
                 // SAFETY: nothing is replaced.
-                let got = unsafe {
-                    libc::mmap(black_box(place).cast_mut().cast(), len, READ_WRITE, flags, -1, 0)
-                };
+                let got =
+                    unsafe { libc::mmap(black_box(place).cast_mut().cast(), len, READ_WRITE, flags, -1, 0) };
                 assert_eq!(got.addr(), place.addr());
                 unmap(got, len);
             }),
@@ -88,9 +87,8 @@ fn allocate_at(bench: &mut Bench) {
             Contender::new("limit: mmap (MAP_FIXED_NOREPLACE) + munmap", || {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
                 // SAFETY: nothing is replaced.
-                let got = unsafe {
-                    libc::mmap(black_box(place).cast_mut().cast(), len, READ_WRITE, flags, -1, 0)
-                };
+                let got =
+                    unsafe { libc::mmap(black_box(place).cast_mut().cast(), len, READ_WRITE, flags, -1, 0) };
                 assert_eq!(got.addr(), place.addr());
                 unmap(got, len);
             }),

@@ -7,7 +7,7 @@ mod pending;
 pub use near::alloc_near;
 pub use owned::{Allocation, SealedPages};
 
-use crate::error::{Failure, Operation, Result};
+use crate::error::{ErrorKind, Failure, Operation, Result};
 use crate::guard::unknown_bits;
 use crate::os;
 use crate::protection::Protection;
@@ -126,6 +126,10 @@ fn whole(address: usize, len: usize) -> core::result::Result<PageRange, Failure>
     // The last byte of all cannot be in an object of Rust's: the address one past its end would be 0.
     if address.checked_add(len).is_none() || range.last() == usize::MAX {
         return Err(Failure::invalid("the range reaches beyond the top of the address space"));
+    }
+    // Root could have it; a pointer to it would be null.
+    if range.first() == 0 {
+        return Err(Failure::new(ErrorKind::NotPermitted).detail("the page at address 0 is nobody's"));
     }
     range.page_len()?;
     Ok(range)

@@ -112,7 +112,8 @@ impl Reach {
     /// Where `len` bytes in a gap are nearest, aligned; `None` when they do not fit, or not within reach.
     fn nearest_in(&self, gap: PageRange, len: PageLen) -> Option<PageRange> {
         let align_mask = page::granularity().checked_sub(1)?;
-        let lowest = self.first.max(gap.first()).checked_add(align_mask)? & !align_mask;
+        // The page at address 0 is nobody's, even where the system would give it.
+        let lowest = self.first.max(gap.first()).max(1).checked_add(align_mask)? & !align_mask;
         // The last byte of all belongs to nobody.
         let last = self.last.min(gap.last()).min(usize::MAX.wrapping_sub(1));
         let highest = last.checked_sub(len.bytes().checked_sub(1)?)? & !align_mask;
@@ -227,7 +228,7 @@ mod tests {
             };
             let gap = PageRange::between(first * granule, (first + count) * granule - 1).unwrap();
             let len = PageLen::covering(len * granule).unwrap();
-            let best = (first..first + count)
+            let best = (first.max(1)..first + count)
                 .filter_map(|start| PageRange::starting_at(start * granule, len))
                 .filter(|place| place.last() <= gap.last())
                 .filter(|place| place.first() >= reach.first && place.last() <= reach.last)
