@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 mod area;
+#[allow(unused_imports, reason = "not every test binary needs pages")]
 pub use area::Area;
 #[allow(unused_imports, reason = "not every test binary skips")]
 pub use area::skipped;
@@ -79,6 +80,12 @@ impl Helper {
                 return said.trim_end().to_owned();
             }
         }
+    }
+
+    /// Waits for a child that ends by itself, and for how.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap()
     }
 
     /// Lets the child end, and waits for it.
