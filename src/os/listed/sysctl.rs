@@ -110,7 +110,7 @@ fn boot_time() -> Result<i64, Errno> {
 pub(crate) enum Life {
     /// A process with memory, and when it was started: what the kernel tells, in microseconds.
     Alive(i64),
-    /// A process that waits for its parent to take note of its end.
+    /// A process that waits for its parent to take note of its end, or has given up its memory.
     Ended,
     /// No process, or none that we may know of.
     Nobody,
@@ -205,12 +205,19 @@ fn life<P: Processes>(pid: c_int) -> Result<(i64, Life), Failure> {
 
 fn failure<P: Processes>(errno: Errno) -> Failure {
     match errno.0 {
-        libc::ESRCH => errno.system(ErrorKind::ProcessEnded),
+        // EFAULT: what NetBSD says of a process that has given up its memory (`proc_vmspace_getref`). The buffer is sound.
+        libc::ESRCH | libc::EFAULT => errno.system(ErrorKind::ProcessEnded),
         libc::EPERM | libc::EACCES => errno.system(ErrorKind::NotPermitted).remedy(P::REMEDY),
         libc::ENOMEM => errno.system(ErrorKind::Exhausted),
         libc::E2BIG => errno
             .system(ErrorKind::Exhausted)
             .detail("the system lists no more mappings of a process than fit into 10 MiB"),
+        // FreeBSD's `p_candebug`.
+        libc::EBUSY => errno.system(ErrorKind::System).remedy("the process is starting a program: try again"),
+        // OpenBSD's `pledge_fail`, where the promise `error` keeps it from ending the process.
+        libc::ENOSYS => errno
+            .system(ErrorKind::NotPermitted)
+            .remedy("ask before pledge(2): none of its promises admits this"),
         libc::ENOENT | libc::EOPNOTSUPP => {
             errno.system(ErrorKind::Unsupported).detail("this kernel does not list mappings")
         }
