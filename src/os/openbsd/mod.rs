@@ -4,6 +4,7 @@
 //! a longer list is taken in parts. Of other processes it tells root alone.
 
 use super::listed::buffer::resize;
+use super::listed::fields::u32_at;
 use super::listed::openbsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
@@ -53,6 +54,28 @@ fn list_name(pid: c_int) -> [c_int; 3] {
     [libc::CTL_KERN, libc::KERN_PROC_VMMAP, pid]
 }
 
+type Info = libc::kinfo_proc;
+
+/// `PS_EXITING` and `PS_SYSTEM` of `<sys/proc.h>`: a process that gives up its memory, and one of the kernel's own, which
+/// has none. Of both, the list is refused with EINVAL, before anybody's rights are looked at.
+const PS_EXITING: u32 = 0x8;
+const PS_SYSTEM: u32 = 0x1_0000;
+
+fn told_of(pid: c_int, info: &mut [u8; size_of::<Info>()]) -> Result<&[u8], Errno> {
+    let size = sysctl::c_size(size_of::<Info>());
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid, size, 1];
+    sysctl::process("sysctl kern.proc", &name, info)
+}
+
+fn flags(told: &[u8]) -> u32 {
+    u32_at(told, offset_of!(Info, p_psflags)).unwrap_or(0)
+}
+
+fn is_kernel(pid: c_int) -> Result<bool, Errno> {
+    let mut info = [0_u8; size_of::<Info>()];
+    Ok(flags(told_of(pid, &mut info)?) & PS_SYSTEM != 0)
+}
+
 /// This system, for the code that all with such a `sysctl` share.
 pub(crate) struct Native;
 
@@ -71,7 +94,10 @@ impl Processes for Native {
             if let Some(first) = room.first_chunk_mut() {
                 *first = from.to_ne_bytes();
             }
-            let len = sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), room)?;
+            let len = match sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), room) {
+                Err(Errno(libc::EINVAL)) if is_kernel(pid)? => 0,
+                read => read?,
+            };
             buffer.truncate(filled.saturating_add(len));
             let last = buffer.len().checked_sub(layout::WHOLE).filter(|_| len >= layout::WHOLE);
             let next = last.and_then(|last| layout::resume_after(buffer.get(last..)?));
@@ -88,11 +114,11 @@ impl Processes for Native {
     }
 
     fn life(pid: c_int) -> Result<Life, Errno> {
-        type Info = libc::kinfo_proc;
-        let size = sysctl::c_size(size_of::<Info>());
-        let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid, size, 1];
         let mut info = [0_u8; size_of::<Info>()];
-        let told = sysctl::process("sysctl kern.proc", &name, &mut info)?;
+        let told = told_of(pid, &mut info)?;
+        if flags(told) & PS_EXITING != 0 {
+            return Ok(Life::Ended);
+        }
         Ok(sysctl::life_from(
             told,
             offset_of!(Info, p_uvalid),
@@ -103,7 +129,10 @@ impl Processes for Native {
 
     fn probe(pid: c_int) -> Result<(), Errno> {
         let mut one = [0_u8; layout::WHOLE];
-        sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), &mut one).map(drop)
+        match sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), &mut one) {
+            Err(Errno(libc::EINVAL)) if is_kernel(pid)? => Ok(()),
+            read => read.map(drop),
+        }
     }
 }
 
