@@ -75,7 +75,8 @@ pub(crate) struct Native;
 
 impl Processes for Native {
     const REMEDY: &'static str = "run as the same user as the process, or as root; a process that gained rights admits only \
-         root, and security.bsd.unprivileged_proc_debug may forbid it to everybody else";
+         root, security.bsd.unprivileged_proc_debug may forbid it to everybody else, and in capability mode \
+         (capsicum(4)) nobody is told";
 
     const START_MOVES: bool = true;
 
