@@ -3,7 +3,6 @@
 //! The kernel gives at most 64 KiB of entries at a time, beginning at the address that stands in the buffer's first entry;
 //! a longer list is taken in parts. Of other processes it tells root alone.
 
-use super::listed::buffer::resize;
 use super::listed::fields::u32_at;
 use super::listed::openbsd as layout;
 use super::listed::sys::{self, Errno};
@@ -47,13 +46,6 @@ pub(crate) fn limits() -> Result<Limits, Failure> {
     sys::limits(Some(libc::RLIMIT_MEMLOCK), None)
 }
 
-/// `VMMAP_MAXLEN` in `sys/kern/kern_sysctl.c` is `MAXPHYS`: 64 KiB everywhere. The length must be a multiple of an entry's.
-const PART: usize = (64 << 10) / layout::WHOLE * layout::WHOLE;
-
-fn list_name(pid: c_int) -> [c_int; 3] {
-    [libc::CTL_KERN, libc::KERN_PROC_VMMAP, pid]
-}
-
 type Info = libc::kinfo_proc;
 
 /// `PS_EXITING` and `PS_SYSTEM` of `<sys/proc.h>`: a process that gives up its memory, and one of the kernel's own, which
@@ -76,6 +68,15 @@ fn is_kernel(pid: c_int) -> Result<bool, Errno> {
     Ok(flags(told_of(pid, &mut info)?) & PS_SYSTEM != 0)
 }
 
+/// A part of the list: nothing of one of the kernel's own processes.
+fn read(pid: c_int, room: &mut [u8]) -> Result<usize, Errno> {
+    let name = [libc::CTL_KERN, libc::KERN_PROC_VMMAP, pid];
+    match sysctl::read("sysctl kern.proc_vmmap", &name, room) {
+        Err(Errno(libc::EINVAL)) if is_kernel(pid)? => Ok(0),
+        read => read,
+    }
+}
+
 /// This system, for the code that all with such a `sysctl` share.
 pub(crate) struct Native;
 
@@ -85,28 +86,8 @@ impl Processes for Native {
     const START_MOVES: bool = true;
 
     fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-        // Where the kernel goes on: the first field of the first entry. 0 is the start.
-        let mut from = 0_usize;
-        loop {
-            let filled = buffer.len();
-            resize(buffer, filled.saturating_add(PART)).map_err(|_| Errno(libc::ENOMEM))?;
-            let room = buffer.get_mut(filled..).unwrap_or_default();
-            if let Some(first) = room.first_chunk_mut() {
-                *first = from.to_ne_bytes();
-            }
-            let len = match sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), room) {
-                Err(Errno(libc::EINVAL)) if is_kernel(pid)? => 0,
-                read => read?,
-            };
-            buffer.truncate(filled.saturating_add(len));
-            let last = buffer.len().checked_sub(layout::WHOLE).filter(|_| len >= layout::WHOLE);
-            let next = last.and_then(|last| layout::resume_after(buffer.get(last..)?));
-            // A part that is not full is the last one; and each goes upward, so that this ends.
-            match next {
-                Some(next) if len == PART && next > from => from = next,
-                _ => return Ok(()),
-            }
-        }
+        let read = layout::read_parts(buffer, |room| read(pid, room));
+        read.map_err(|errno| errno.unwrap_or(Errno(libc::ENOMEM)))
     }
 
     fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
@@ -129,10 +110,7 @@ impl Processes for Native {
 
     fn probe(pid: c_int) -> Result<(), Errno> {
         let mut one = [0_u8; layout::WHOLE];
-        match sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), &mut one) {
-            Err(Errno(libc::EINVAL)) if is_kernel(pid)? => Ok(()),
-            read => read.map(drop),
-        }
+        read(pid, &mut one).map(drop)
     }
 }
 
