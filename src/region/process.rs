@@ -148,7 +148,7 @@ impl Process {
     /// Linux: one pass over `smaps`, for which the kernel looks at every page that the process has: milliseconds for each
     /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages. FreeBSD: as [`mappings`](Self::mappings),
     /// since its list always has the figure. illumos: for `xmap`, too, the kernel looks at every page; a region whose pages
-    /// have several sizes comes in parts of one size each. Apple: another
+    /// have several sizes comes in parts of one size each, and memory mapped with `MAP_NORESERVE` as far as it was touched. Apple: another
     /// `mach_vm_region_recurse` a region, for which the kernel looks at each page of address space that could hold memory.
     ///
     /// # Errors

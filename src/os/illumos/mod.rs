@@ -1,4 +1,4 @@
-//! illumos: `/proc/PID/map` and, for what a region uses, `/proc/PID/xmap` (proc(5)).
+//! illumos: `/proc/PID/rmap`, `/proc/PID/map` for the stack and, for what a region uses, `/proc/PID/xmap` (proc(5)).
 //!
 //! The kernel makes the whole list for every read and gives the part asked for: so all of it is read at once, and a
 //! question about one address costs as much as a listing.
@@ -52,8 +52,17 @@ pub(crate) fn limits() -> Result<Limits, Failure> {
 
 impl Listed for Target {
     fn list(&self, detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        // For `xmap` the kernel looks at every page.
-        self.read(if detail == Detail::Usage { c"xmap" } else { c"map" }, buffer)
+        if detail == Detail::Usage {
+            // The kernel looks at every page.
+            return self.read(c"xmap", buffer);
+        }
+        // `map` leaves out what was mapped with MAP_NORESERVE and never touched (`pr_getprot`), and the pages of a mapping
+        // that lie behind its file's end (`pr_getsegsize`).
+        self.read(c"rmap", buffer)?;
+        let mut map = Vec::new();
+        self.read(c"map", &mut map)?;
+        layout::take_stack(buffer, &map);
+        Ok(())
     }
 
     fn entry(bytes: &[u8], detail: Detail) -> Option<Entry<'_>> {
