@@ -92,16 +92,10 @@ pub(crate) use illumos::*;
 ))]
 mod listed;
 
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_vendor = "apple",
-    windows,
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos"
-)))]
+// Compiled everywhere, so that they are checked everywhere.
+#[allow(dead_code, reason = "used by every backend but that of Linux")]
+pub(crate) mod keyless;
+#[allow(dead_code, unused_imports, reason = "used where there is no other backend")]
 mod unsupported;
 #[cfg(not(any(
     target_os = "linux",
@@ -114,9 +108,6 @@ mod unsupported;
     target_os = "illumos"
 )))]
 pub(crate) use unsupported::*;
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod keyless;
 
 pub(crate) mod inject;
 

@@ -50,7 +50,8 @@ impl Process {
     /// Linux: the folder `/proc/PID` is opened and kept (`CLOEXEC`), three files in it are opened, read and closed. Windows:
     /// one handle. Apple: one port, and a decision of the system's daemon `taskgated`.
     /// illumos: one file (`/proc/PID`, `CLOEXEC`). FreeBSD, NetBSD, OpenBSD: nothing is kept but two numbers, the identifier
-    /// and the time at which the process was started; both are compared after every list.
+    /// and the time at which the process was started; both are compared after every list, by one call of `sysctl` on NetBSD, three on the others
+    /// (where setting the clock moves that time: it is reckoned out, with more calls if the clock is being set just then).
     ///
     /// # Errors
     ///
@@ -73,7 +74,10 @@ impl Process {
     /// Apple: a process that begins to run another program (`exec`) has ended for the handle. A handle does not outlive
     /// `fork`: in the child it says [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     ///
-    /// Elsewhere than on Linux, Android, Windows and Apple's systems `Unsupported`, always.
+    /// FreeBSD, NetBSD, OpenBSD, illumos: a process that runs another program (`exec`) is still the same; FreeBSD refuses to tell
+    /// of it while it does so ([`ErrorKind::System`](crate::ErrorKind::System), `EBUSY`: try again).
+    ///
+    /// On systems without a backend `Unsupported`, always.
     pub fn open(pid: u32) -> Result<Self> {
         match os::Target::open(pid) {
             Ok(target) => Ok(Self { target }),
@@ -144,7 +148,7 @@ impl Process {
     /// Linux: one pass over `smaps`, for which the kernel looks at every page that the process has: milliseconds for each
     /// gigabyte in memory. Windows: one `QueryWorkingSetEx` for each 1024 pages. FreeBSD: as [`mappings`](Self::mappings),
     /// since its list always has the figure. illumos: for `xmap`, too, the kernel looks at every page; a region whose pages
-    /// have several sizes comes in parts of one size each. Apple: another
+    /// have several sizes comes in parts of one size each, and memory mapped with `MAP_NORESERVE` as far as it was touched. Apple: another
     /// `mach_vm_region_recurse` a region, for which the kernel looks at each page of address space that could hold memory.
     ///
     /// # Errors

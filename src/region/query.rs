@@ -46,7 +46,9 @@ use core::iter::FusedIterator;
 ///
 /// Linux, Android, Windows, FreeBSD, NetBSD, OpenBSD, illumos, macOS and the other systems of Apple (where it must not be called from a signal handler: the
 /// answer comes by message, to a port that belongs to the thread). Elsewhere [`ErrorKind::Unsupported`]. NetBSD lists about
-/// 9,000 mappings of a process at most, and beyond that answers [`ErrorKind::Exhausted`].
+/// 9,000 mappings of a process at most, and beyond that answers [`ErrorKind::Exhausted`]. OpenBSD: no promise of `pledge`
+/// admits the question, not in a process's own case either: after `pledge` the kernel ends the process, or with the promise
+/// `error` refuses, as [`ErrorKind::NotPermitted`]. Ask before, or keep a [`Snapshot`](crate::Snapshot).
 ///
 /// # Examples
 ///

@@ -2,34 +2,27 @@
 //!
 //! The kernel gives all mappings at once, so that a question about one address costs as much as a listing.
 
+use super::listed::freebsd as layout;
 use super::listed::sys::{self, Errno};
-use super::listed::sysctl::{self, Life, Processes, Started};
-use super::listed::{self, Entry, System};
+use super::listed::sysctl::{self, Life, Processes};
+use super::listed::walk::{self, Entry};
 use crate::capabilities::{Capabilities, Limits, QueryMethod, TransparentHugePages};
 use crate::error::Failure;
 use crate::page::PageSizes;
-use crate::range::PageRange;
-use crate::region::{Backing, Detail, Region, Usage};
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
-use super::listed::freebsd as layout;
+#[cfg(feature = "std")]
+pub(crate) use super::listed::sys::os_str;
+pub(crate) use super::listed::sys::{granularity, no_page_sizes as huge_page_sizes, page_size, process_id};
+pub(crate) use super::listed::walk::{backing, query, usage};
 
-pub(crate) use super::listed::sys::process_id;
-pub(crate) use super::listed::sysctl::Target;
+/// A process, held on to by its number and the time of its start.
+pub(crate) type Target = sysctl::Target<Native>;
 
-pub(crate) fn page_size() -> usize {
-    sys::page_size()
-}
-
-pub(crate) fn granularity() -> usize {
-    page_size()
-}
-
-pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
-    Some(PageSizes::EMPTY)
-}
+/// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
+pub(crate) type Walk = walk::Walk<Target>;
 
 /// The kernel makes superpages of ordinary memory by itself, of the sizes that getpagesizes(3) gives.
 pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
@@ -69,73 +62,42 @@ fn superpages() -> Option<TransparentHugePages> {
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) fn limits() -> Result<Limits, Failure> {
-    Ok(sys::limits(Some(libc::RLIMIT_MEMLOCK), Some(libc::RLIMIT_AS)))
-}
-
-/// The name of a backing as the system's string: any bytes are.
-#[cfg(feature = "std")]
-pub(crate) fn os_str(name: &[u8]) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(name)
-}
-
-impl Target {
-    pub(crate) fn open(pid: u32) -> Result<Self, Failure> {
-        Self::open_as::<Native>(pid)
-    }
+    sys::limits(Some(libc::RLIMIT_MEMLOCK), Some(libc::RLIMIT_AS))
 }
 
 fn list_name(pid: c_int) -> [c_int; 4] {
     [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_VMMAP, pid]
 }
 
-fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-    sysctl::read_list("sysctl kern.proc.vmmap", &list_name(pid), buffer, layout::WHOLE, usize::MAX)
-}
-
-/// This system, for the code that all systems with lists share.
+/// This system, for the code that all with such a `sysctl` share.
 pub(crate) struct Native;
-
-impl System for Native {
-    type Target = Target;
-
-    fn list(target: &Target, _detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        list(target.number(), buffer).map_err(|errno| target.failure::<Self>(errno))
-    }
-
-    fn entry(bytes: &[u8], _detail: Detail) -> Option<Entry<'_>> {
-        layout::entry(bytes)
-    }
-
-    fn hold(target: &Target) -> Result<Target, Failure> {
-        Ok(*target)
-    }
-
-    fn still_there(target: &Target) -> Result<(), Failure> {
-        target.still_there::<Self>()
-    }
-}
 
 impl Processes for Native {
     const REMEDY: &'static str = "run as the same user as the process, or as root; a process that gained rights admits only \
-         root, and security.bsd.unprivileged_proc_debug may forbid it to everybody else";
+         root, security.bsd.unprivileged_proc_debug may forbid it to everybody else, and in capability mode \
+         (capsicum(4)) nobody is told";
+
+    const START_MOVES: bool = true;
+
+    fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+        sysctl::read_list("sysctl kern.proc.vmmap", &list_name(pid), buffer, layout::WHOLE, usize::MAX)
+    }
+
+    fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
+        layout::entry(bytes)
+    }
 
     fn life(pid: c_int) -> Result<Life, Errno> {
         let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid];
         let mut info = [0_u8; size_of::<libc::kinfo_proc>()];
-        let told = match sysctl::read("sysctl kern.proc.pid", &name, &mut info) {
-            Ok(len) => info.get(..len).unwrap_or_default(),
-            Err(Errno(libc::ESRCH)) => return Ok(Life::Nobody),
-            Err(errno) => return Err(errno),
-        };
-        let start = offset_of!(libc::kinfo_proc, ki_start);
-        let started = told.get(start..start.saturating_add(size_of::<libc::timeval>()));
+        let told = sysctl::process("sysctl kern.proc.pid", &name, &mut info)?;
+        let started = sysctl::timeval(told, offset_of!(libc::kinfo_proc, ki_start));
         let state = told.get(offset_of!(libc::kinfo_proc, ki_stat));
         Ok(match (started, state) {
             // The state is a `char` that holds a small number.
             (Some(_), Some(&state)) if libc::c_char::from_ne_bytes([state]) == libc::SZOMB => Life::Ended,
-            (Some(started), Some(_)) => Life::Alive(Started::from_bytes(started)),
+            (Some(started), Some(_)) => Life::Alive(started),
             _ => Life::Nobody,
         })
     }
@@ -144,24 +106,6 @@ impl Processes for Native {
         sysctl::len("sysctl kern.proc.vmmap", &list_name(pid)).map(drop)
     }
 }
-
-/// The region that holds `page`. Allocates the list's buffer, and nothing for each region.
-pub(crate) fn query(target: &Target, page: PageRange) -> Result<Option<Region>, Failure> {
-    listed::query::<Native>(target, page)
-}
-
-/// What stands behind the region that holds `page`.
-pub(crate) fn backing(target: &Target, page: PageRange) -> Result<Option<Backing<'static>>, Failure> {
-    listed::backing::<Native>(target, page)
-}
-
-/// What the region uses that holds `page`.
-pub(crate) fn usage(target: &Target, page: PageRange) -> Result<Option<Usage>, Failure> {
-    listed::usage::<Native>(target, page)
-}
-
-/// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
-pub(crate) type Walk = listed::Walk<Native>;
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz {}

@@ -4,7 +4,8 @@
 //! that was opened before answers `ENOENT`, whoever has the number then.
 
 use crate::error::{ErrorKind, Failure};
-use crate::os::listed::sys::{Errno, resize};
+use crate::os::listed::buffer::resize;
+use crate::os::listed::sys::Errno;
 use crate::region::Device;
 use alloc::ffi::CString;
 use alloc::vec::Vec;
@@ -88,7 +89,7 @@ impl Target {
         })?;
         let target = Self(Some(Other { pid, folder }));
         // Whether it may be looked into, and whether it still has memory to look at.
-        target.still_there()?;
+        target.check()?;
         Ok(target)
     }
 
@@ -97,7 +98,7 @@ impl Target {
         Some(self.0.as_ref()?.pid)
     }
 
-    pub(super) fn hold(&self) -> Result<Self, Failure> {
+    pub(super) fn duplicate(&self) -> Result<Self, Failure> {
         let Some(Other { pid, folder }) = &self.0 else { return Ok(Self::CURRENT) };
         let duplicate = Errno::injected("fcntl").and_then(|()| {
             // SAFETY: the descriptor is open; a new number for it is asked for (fcntl(2)).
@@ -108,7 +109,7 @@ impl Target {
     }
 
     /// Reads one entry of the map: of a process that has ended that is refused.
-    pub(super) fn still_there(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         if self.0.is_none() {
             return Ok(());
         }

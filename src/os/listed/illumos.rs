@@ -1,10 +1,12 @@
-//! The lists of illumos: `prmap_t` and `prxmap_t` of `<sys/procfs.h>`, one behind the other (proc(5), `map` and `xmap`).
+//! The lists of illumos: `prmap_t` and `prxmap_t` of `<sys/procfs.h>`, one behind the other (proc(5), `map`,
+//! `rmap` and `xmap`).
 
 use super::fields::{protection, span, text, u32_at, u64_at, word_at};
 use super::walk::Entry;
 use crate::range::wide;
 use crate::region::{Backing, BackingKind, Device, Region, Usage};
 use alloc::borrow::Cow;
+use alloc::vec::Vec;
 use core::ffi::{c_int, c_ulong};
 use core::mem::offset_of;
 
@@ -65,7 +67,24 @@ const MA_ANON: u32 = 0x40;
 const MA_ISM: u32 = 0x80;
 const MA_SHM: u32 = 0x200;
 
-/// An entry of `map`. The name is the one in `/proc/PID/path`, still to be followed.
+fn is_stack(entry: &[u8]) -> bool {
+    u32_at(entry, offset_of!(Map, mflags)).is_some_and(|flags| flags & MA_STACK != 0)
+}
+
+/// Gives the list of `rmap` the stack that `map` shows: `rmap` has all that the stack may grow into, once for each part of it
+/// with a protection of its own (`prgetmap`).
+pub(crate) fn take_stack(rmap: &mut Vec<u8>, map: &[u8]) {
+    const SIZE: usize = size_of::<Map>();
+    let stack: Vec<u8> = map.chunks_exact(SIZE).filter(|entry| is_stack(entry)).flatten().copied().collect();
+    let Some(before) = rmap.chunks_exact(SIZE).position(is_stack).filter(|_| !stack.is_empty()) else {
+        return;
+    };
+    let count = rmap.chunks_exact(SIZE).skip(before).take_while(|entry| is_stack(entry)).count();
+    let start = before.saturating_mul(SIZE);
+    rmap.splice(start..start.saturating_add(count.saturating_mul(SIZE)), stack);
+}
+
+/// An entry of `map` or `rmap`. The name is the one in `/proc/PID/path`, still to be followed.
 pub(crate) fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
     read(bytes.get(..size_of::<Map>())?)
 }
@@ -140,7 +159,6 @@ fn object(name: &[u8]) -> Option<(Device, u64)> {
 mod tests {
     use super::*;
     use crate::Protection;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
@@ -212,6 +230,34 @@ mod tests {
         assert_eq!(object(b"odd.name.1.2.3"), Some((device(1, 2), 3)));
         for name in [PROGRAM, b"", b"...", b"ufs.1.2.", b"ufs.1.x.3", b"u.99999999999.1.1", b"\xff.1"] {
             assert_eq!(object(name), None);
+        }
+    }
+
+    #[test]
+    fn the_stack_is_as_large_as_it_has_grown() {
+        let at = |start: usize, flags| {
+            let mut bytes = raw(size_of::<Map>(), flags, b"");
+            put(&mut bytes, offset_of!(Map, vaddr), &start.to_ne_bytes());
+            bytes
+        };
+        let starts = |list: &[u8]| -> Vec<usize> {
+            list.chunks(size_of::<Map>()).map(|bytes| entry(bytes).unwrap().region.base).collect()
+        };
+        let rmap =
+            [at(0x10000, MA_ANON), at(0x20000, MA_STACK), at(0x20000, MA_STACK), at(0x90000, 0)].concat();
+        // Without the first, which was never touched.
+        let map =
+            [at(0x70000, MA_STACK), at(0x78000, MA_STACK), at(0x7c000, MA_STACK), at(0x90000, 0)].concat();
+        let mut list = rmap.clone();
+        take_stack(&mut list, &map);
+        assert_eq!(starts(&list), [0x10000, 0x70000, 0x78000, 0x7c000, 0x90000]);
+        for without in [&[][..], &at(0x10000, 0), &map[..50]] {
+            let mut list = rmap.clone();
+            take_stack(&mut list, without);
+            assert_eq!(list, rmap);
+            let mut list = without.to_vec();
+            take_stack(&mut list, &map);
+            assert_eq!(list, without);
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! It has neither names nor files: what stands behind a region can be told in broad strokes only.
 
+use super::buffer::resize;
 use super::fields::{protection, span, u32_at, u64_at, word_at};
 use super::walk::Entry;
 use crate::range::wide;
 use crate::region::{Backing, BackingKind, Region};
+use alloc::vec::Vec;
 use core::ffi::c_ulong;
 use core::mem::offset_of;
 
@@ -76,11 +78,40 @@ pub(crate) fn resume_after(last: &[u8]) -> Option<usize> {
     word_at(last.get(..WHOLE)?, offset_of!(Layout, start))?.checked_add(1)
 }
 
+/// `VMMAP_MAXLEN` in `sys/kern/kern_sysctl.c` is `MAXPHYS`: 64 KiB everywhere. The length must be a multiple of an entry's.
+const PART: usize = (64 << 10) / WHOLE * WHOLE;
+
+/// Reads a list in parts into an empty buffer. `fill` passes a buffer to the kernel, which goes on where the first field of
+/// its first entry says (0 is the start), and gives the length that it filled. The error is `None` when there is no memory
+/// for the list.
+pub(crate) fn read_parts<E>(
+    buffer: &mut Vec<u8>,
+    mut fill: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<(), Option<E>> {
+    let mut from = 0_usize;
+    loop {
+        let filled = buffer.len();
+        resize(buffer, filled.saturating_add(PART)).map_err(|_| None)?;
+        let room = buffer.get_mut(filled..).unwrap_or_default();
+        if let Some(first) = room.first_chunk_mut() {
+            *first = from.to_ne_bytes();
+        }
+        let len = fill(room)?;
+        buffer.truncate(filled.saturating_add(len));
+        let last = buffer.len().checked_sub(WHOLE).filter(|_| len >= WHOLE);
+        let next = last.and_then(|last| resume_after(buffer.get(last..)?));
+        // A part that is not full is the last one; and each goes upward, so that this ends.
+        match next {
+            Some(next) if len == PART && next > from => from = next,
+            _ => return Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Protection;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
@@ -138,6 +169,56 @@ mod tests {
         }
         assert!(entry(&raw(0x1000, 0xfff, 0)).is_none(), "ends before it begins");
         assert_eq!(resume_after(&raw(usize::MAX, usize::MAX, 0)), None);
+    }
+
+    /// A kernel with so many entries, of which some are free space that begins where it ends.
+    fn part_of(count: usize, room: &mut [u8]) -> usize {
+        assert_eq!(room.len() % WHOLE, 0);
+        let from = word_at(room, 0).unwrap();
+        let entries = (1..=count).map(|n| n * 0x1000).filter(|&start| start >= from);
+        let mut len = 0;
+        for (start, place) in entries.zip(room.chunks_exact_mut(WHOLE)) {
+            place.copy_from_slice(&raw(start, start + start % 0x2000, ET_COPYONWRITE));
+            len += WHOLE;
+        }
+        len
+    }
+
+    #[test]
+    fn a_list_of_several_parts_is_read_once_and_in_order() {
+        let part = PART / WHOLE;
+        for count in [0, 1, part - 1, part, part + 1, 2 * part, 3 * part + 7] {
+            let (mut buffer, mut calls) = (Vec::new(), 0);
+            let read = read_parts(&mut buffer, |room| {
+                calls += 1;
+                Ok::<_, ()>(part_of(count, room))
+            });
+            assert_eq!((read, calls), (Ok(()), count / part + 1));
+            let starts: Vec<_> =
+                buffer.chunks(WHOLE).map(|bytes| entry(bytes).unwrap().region.base).collect();
+            assert_eq!(starts, (1..=count).map(|n| n * 0x1000).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_go_on_is_not_asked_for_ever() {
+        let mut calls = 0;
+        let read = read_parts(&mut Vec::new(), |room| {
+            calls += 1;
+            room[..WHOLE].fill(0);
+            Ok::<_, ()>(part_of(usize::MAX / 0x1000, room))
+        });
+        assert_eq!((read, calls), (Ok(()), 2));
+    }
+
+    #[test]
+    fn a_refusal_between_parts_is_passed_on() {
+        let mut calls = 0;
+        let read = read_parts(&mut Vec::new(), |room| {
+            calls += 1;
+            if calls == 2 { Err(3) } else { Ok(part_of(5000, room)) }
+        });
+        assert_eq!(read, Err(Some(3)));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use crate::capabilities::Limits;
 use crate::error::{ErrorKind, Failure};
 use crate::os::inject;
-use alloc::vec::Vec;
+use crate::page::PageSizes;
 use core::ffi::c_int;
 
 /// A code of `errno`.
@@ -43,9 +43,30 @@ pub(crate) fn page_size() -> usize {
     usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)
 }
 
-pub(crate) fn process_id() -> u32 {
+pub(crate) fn granularity() -> usize {
+    page_size()
+}
+
+/// The page sizes of a kind that the system does not have.
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) fn no_page_sizes() -> Option<PageSizes> {
+    Some(PageSizes::EMPTY)
+}
+
+pub(crate) fn own_pid() -> c_int {
     // SAFETY: no precondition, cannot fail (getpid(2)).
-    unsafe { libc::getpid() }.unsigned_abs()
+    unsafe { libc::getpid() }
+}
+
+pub(crate) fn process_id() -> u32 {
+    // A process's identifier is positive.
+    own_pid().unsigned_abs()
+}
+
+/// The name of a backing as the system's string: any bytes are.
+#[cfg(feature = "std")]
+pub(crate) fn os_str(name: &[u8]) -> &std::ffi::OsStr {
+    std::os::unix::ffi::OsStrExt::from_bytes(name)
 }
 
 /// The soft limit; `None` when there is none.
@@ -62,28 +83,18 @@ pub(crate) fn limit(resource: c_int) -> Option<u64> {
 }
 
 /// The limits that all of them tell of: those of `getrlimit`.
-pub(crate) fn limits(lock: Option<c_int>, address_space: Option<c_int>) -> Limits {
-    Limits {
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) fn limits(lock: Option<c_int>, address_space: Option<c_int>) -> Result<Limits, Failure> {
+    Ok(Limits {
         lock_limit: lock.and_then(limit),
         address_space_limit: address_space.and_then(limit),
         ..Limits::default()
-    }
-}
-
-/// Gives the buffer this length, zeroed where it is new.
-pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), Failure> {
-    let more = len.saturating_sub(buffer.len());
-    if buffer.try_reserve_exact(more).is_err() {
-        return Err(Failure::new(ErrorKind::Exhausted).detail("no memory for the list of mappings"));
-    }
-    buffer.resize(len, 0);
-    Ok(())
+    })
 }
 
 /// The sizes that `getpagesizes` gives: the ordinary page's, and those above it.
 #[cfg(any(target_os = "freebsd", target_os = "illumos"))]
-pub(crate) fn larger_page_sizes() -> crate::page::PageSizes {
-    use crate::page::PageSizes;
+pub(crate) fn larger_page_sizes() -> PageSizes {
     let mut sizes = [0_usize; 16];
     if Errno::injected("getpagesizes").is_err() {
         return PageSizes::EMPTY;

@@ -19,26 +19,24 @@ pub(crate) struct Entry<'a> {
     pub(crate) size: usize,
 }
 
-/// A system that lists mappings.
-pub(crate) trait System: Sized {
-    /// A process: the calling one or another, held so that no other with its number is taken for it.
-    type Target;
-
+/// A process whose mappings the system lists: the calling one or another, held so that no other with its number is taken
+/// for it.
+pub(crate) trait Listed: Sized {
     /// Reads the whole list into a buffer that is empty: one list of one moment, as far as the system can give that.
-    fn list(target: &Self::Target, detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure>;
+    fn list(&self, detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure>;
 
     /// The first entry of the bytes; `None` when they do not begin with a whole one that makes sense.
     fn entry(bytes: &[u8], detail: Detail) -> Option<Entry<'_>>;
 
     /// Another hold on the same process, for a walk to keep.
-    fn hold(target: &Self::Target) -> Result<Self::Target, Failure>;
+    fn hold(&self) -> Result<Self, Failure>;
 
     /// That the process still is there, and still the same. The calling one always is.
-    fn still_there(target: &Self::Target) -> Result<(), Failure>;
+    fn still_there(&self) -> Result<(), Failure>;
 
     /// Finishes what the entry says of the backing where that takes a system call of its own. `scratch` is kept from one
     /// call to the next of a walk.
-    fn complete<'a>(_target: &Self::Target, backing: Backing<'a>, _scratch: &'a mut Scratch) -> Backing<'a> {
+    fn complete<'a>(&self, backing: Backing<'a>, _scratch: &'a mut Scratch) -> Backing<'a> {
         backing
     }
 }
@@ -56,30 +54,27 @@ pub(crate) struct Scratch {
 
 /// The region that holds `page`. Allocates a buffer for the list, once or (when mappings are being made meanwhile) a few
 /// times; nothing for each region.
-pub(crate) fn query<S: System>(target: &S::Target, page: PageRange) -> Result<Option<Region>, Failure> {
-    Ok(find::<S>(target, page, Detail::Region)?.map(|(region, _)| region))
+pub(crate) fn query<T: Listed>(target: &T, page: PageRange) -> Result<Option<Region>, Failure> {
+    Ok(find(target, page, Detail::Region)?.map(|(region, _)| region))
 }
 
 /// What stands behind the region that holds `page`. Allocates the list's buffer, and the name.
-pub(crate) fn backing<S: System>(
-    target: &S::Target,
-    page: PageRange,
-) -> Result<Option<Backing<'static>>, Failure> {
-    Ok(find::<S>(target, page, Detail::Backing)?.map(|(_, walk)| walk.backing().into_owned()))
+pub(crate) fn backing<T: Listed>(target: &T, page: PageRange) -> Result<Option<Backing<'static>>, Failure> {
+    Ok(find(target, page, Detail::Backing)?.map(|(_, walk)| walk.backing().into_owned()))
 }
 
 /// What the region uses that holds `page`. Allocates the list's buffer.
-pub(crate) fn usage<S: System>(target: &S::Target, page: PageRange) -> Result<Option<Usage>, Failure> {
-    Ok(find::<S>(target, page, Detail::Usage)?.and_then(|(_, walk)| walk.usage().copied()))
+pub(crate) fn usage<T: Listed>(target: &T, page: PageRange) -> Result<Option<Usage>, Failure> {
+    Ok(find(target, page, Detail::Usage)?.and_then(|(_, walk)| walk.usage().copied()))
 }
 
 /// A walk that has stepped to the region that holds `page`.
-fn find<S: System>(
-    target: &S::Target,
+fn find<T: Listed>(
+    target: &T,
     page: PageRange,
     detail: Detail,
-) -> Result<Option<(Region, Walk<S>)>, Failure> {
-    let mut walk = Walk::<S>::new(target, page, detail)?;
+) -> Result<Option<(Region, Walk<T>)>, Failure> {
+    let mut walk = Walk::new(target, page, detail)?;
     while let Some(region) = walk.step()? {
         if region.contains(page.first()) {
             return Ok(Some((region, walk)));
@@ -94,8 +89,8 @@ fn find<S: System>(
 /// A walk over the regions that overlap a range.
 ///
 /// The list is read when the walk is made: the regions are those of that moment.
-pub(crate) struct Walk<S: System> {
-    target: S::Target,
+pub(crate) struct Walk<T: Listed> {
+    target: T,
     range: PageRange,
     detail: Detail,
     list: Vec<u8>,
@@ -109,13 +104,13 @@ pub(crate) struct Walk<S: System> {
     scratch: Scratch,
 }
 
-impl<S: System> Walk<S> {
-    pub(crate) fn new(target: &S::Target, range: PageRange, detail: Detail) -> Result<Self, Failure> {
+impl<T: Listed> Walk<T> {
+    pub(crate) fn new(target: &T, range: PageRange, detail: Detail) -> Result<Self, Failure> {
         let mut list = Vec::new();
-        S::list(target, detail, &mut list)?;
-        S::still_there(target)?;
+        target.list(detail, &mut list)?;
+        target.still_there()?;
         Ok(Self {
-            target: S::hold(target)?,
+            target: target.hold()?,
             range,
             detail,
             list,
@@ -132,10 +127,10 @@ impl<S: System> Walk<S> {
         loop {
             let Some(rest) = self.list.get(self.next..).filter(|rest| !rest.is_empty()) else {
                 // As with the other systems, a list that was finished after the process had ended does not look complete.
-                S::still_there(&self.target)?;
+                self.target.still_there()?;
                 return Ok(None);
             };
-            let entry = S::entry(rest, self.detail).filter(|entry| entry.size > 0);
+            let entry = T::entry(rest, self.detail).filter(|entry| entry.size > 0);
             let Some(Entry { region, backing, usage, size }) = entry else {
                 let shown: Range<usize> = 0..rest.len().min(128);
                 return Err(Failure::unexpected(rest.get(shown).unwrap_or_default()));
@@ -145,7 +140,7 @@ impl<S: System> Walk<S> {
                 continue;
             }
             if self.detail >= Detail::Backing {
-                let backing = S::complete(&self.target, backing, &mut self.scratch);
+                let backing = self.target.complete(backing, &mut self.scratch);
                 self.name.clear();
                 self.name.extend_from_slice(&backing.name);
                 self.backing = Backing { name: Cow::Borrowed(&[]), ..backing };
@@ -176,19 +171,15 @@ mod tests {
     use core::cell::Cell;
 
     /// Entries of four bytes: the first page, the number of pages, the name, how many bytes the entry takes.
-    struct Toy;
-
     struct Held(Vec<u8>, Cell<bool>);
 
     fn page_number(number: u8) -> usize {
         usize::from(number) * crate::page::size()
     }
 
-    impl System for Toy {
-        type Target = Held;
-
-        fn list(target: &Held, _detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-            buffer.extend_from_slice(&target.0);
+    impl Listed for Held {
+        fn list(&self, _detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+            buffer.extend_from_slice(&self.0);
             Ok(())
         }
 
@@ -203,12 +194,12 @@ mod tests {
             })
         }
 
-        fn hold(target: &Held) -> Result<Held, Failure> {
-            Ok(Held(Vec::new(), target.1.clone()))
+        fn hold(&self) -> Result<Self, Failure> {
+            Ok(Self(Vec::new(), self.1.clone()))
         }
 
-        fn still_there(target: &Held) -> Result<(), Failure> {
-            if target.1.get() { Ok(()) } else { Err(Failure::new(ErrorKind::ProcessEnded)) }
+        fn still_there(&self) -> Result<(), Failure> {
+            if self.1.get() { Ok(()) } else { Err(Failure::new(ErrorKind::ProcessEnded)) }
         }
     }
 
@@ -225,7 +216,7 @@ mod tests {
     #[test]
     fn a_list_is_walked_and_searched() {
         let target = held(THREE);
-        let mut walk = Walk::<Toy>::new(&target, all(), Detail::Backing).unwrap();
+        let mut walk = Walk::new(&target, all(), Detail::Backing).unwrap();
         let mut names = Vec::new();
         while let Some(region) = walk.step().unwrap() {
             names.push((region.base, walk.backing().name.to_vec()));
@@ -238,22 +229,22 @@ mod tests {
             [(0, None), (1, Some(1)), (2, Some(1)), (3, None), (5, Some(5)), (10, Some(9)), (11, None)]
         {
             let asked = PageRange::containing(page_number(page) + 1);
-            let found = query::<Toy>(&target, asked).unwrap().map(|region| region.base);
+            let found = query(&target, asked).unwrap().map(|region| region.base);
             assert_eq!(found, base.map(page_number), "{page}");
-            assert_eq!(backing::<Toy>(&target, asked).unwrap().is_some(), base.is_some());
+            assert_eq!(backing(&target, asked).unwrap().is_some(), base.is_some());
         }
     }
 
     #[test]
     fn usage_that_is_not_told_is_unsupported() {
-        let failure = usage::<Toy>(&held(THREE), PageRange::containing(page_number(1))).unwrap_err();
+        let failure = usage(&held(THREE), PageRange::containing(page_number(1))).unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::Unsupported);
     }
 
     #[test]
     fn an_entry_that_makes_no_sense_is_an_error_with_its_bytes() {
         for bad in [&[1, 2, b'a'][..], &[1, 2, b'a', 0], &[1, 2, b'a', 5], &[1, 2, b'a', 4, 7]] {
-            let mut walk = Walk::<Toy>::new(&held(bad), all(), Detail::Region).unwrap();
+            let mut walk = Walk::new(&held(bad), all(), Detail::Region).unwrap();
             let failure = loop {
                 match walk.step() {
                     Ok(region) => assert!(region.is_some(), "a bad entry looked like the end"),
@@ -267,14 +258,14 @@ mod tests {
     #[test]
     fn a_list_of_an_ended_process_never_looks_complete() {
         let target = held(THREE);
-        let mut walk = Walk::<Toy>::new(&target, all(), Detail::Region).unwrap();
+        let mut walk = Walk::new(&target, all(), Detail::Region).unwrap();
         walk.step().unwrap().unwrap();
         walk.target.1.set(false);
         while let Ok(step) = walk.step() {
             assert!(step.is_some());
         }
         target.1.set(false);
-        let refused = Walk::<Toy>::new(&target, all(), Detail::Region).err().map(|failure| failure.kind());
+        let refused = Walk::new(&target, all(), Detail::Region).err().map(|failure| failure.kind());
         assert_eq!(refused, Some(ErrorKind::ProcessEnded));
     }
 }

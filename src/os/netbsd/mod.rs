@@ -3,38 +3,29 @@
 //! The kernel gives all mappings at once, so that a question about one address costs as much as a listing; and it takes no
 //! buffer beyond 10 MiB, which hold about 9,000 mappings.
 
+use super::listed::netbsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
-use super::listed::{self, Entry, System};
+use super::listed::walk::{self, Entry};
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
 use crate::error::Failure;
-use crate::page::PageSizes;
-use crate::range::PageRange;
-use crate::region::{Backing, Detail, Region, Usage};
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
-use super::listed::netbsd as layout;
+#[cfg(feature = "std")]
+pub(crate) use super::listed::sys::os_str;
+pub(crate) use super::listed::sys::{
+    granularity, no_page_sizes as huge_page_sizes, no_page_sizes as transparent_page_sizes, page_size,
+    process_id,
+};
+pub(crate) use super::listed::walk::{backing, query, usage};
 
-pub(crate) use super::listed::sys::process_id;
-pub(crate) use super::listed::sysctl::Target;
+/// A process, held on to by its number and the time of its start.
+pub(crate) type Target = sysctl::Target<Native>;
 
-pub(crate) fn page_size() -> usize {
-    sys::page_size()
-}
-
-pub(crate) fn granularity() -> usize {
-    page_size()
-}
-
-pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
-    Some(PageSizes::EMPTY)
-}
-
-pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
-    Some(PageSizes::EMPTY)
-}
+/// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
+pub(crate) type Walk = walk::Walk<Target>;
 
 pub(crate) fn capabilities() -> Capabilities {
     Capabilities {
@@ -50,78 +41,44 @@ pub(crate) fn capabilities() -> Capabilities {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) fn limits() -> Result<Limits, Failure> {
-    Ok(sys::limits(Some(libc::RLIMIT_MEMLOCK), Some(libc::RLIMIT_AS)))
-}
-
-/// The name of a backing as the system's string: any bytes are.
-#[cfg(feature = "std")]
-pub(crate) fn os_str(name: &[u8]) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(name)
-}
-
-impl Target {
-    pub(crate) fn open(pid: u32) -> Result<Self, Failure> {
-        Self::open_as::<Native>(pid)
-    }
+    sys::limits(Some(libc::RLIMIT_MEMLOCK), Some(libc::RLIMIT_AS))
 }
 
 /// The last number asks for entries of that size.
 fn list_name(pid: c_int) -> [c_int; 5] {
-    [libc::CTL_VM, libc::VM_PROC, libc::VM_PROC_MAP, pid, c_size(layout::WHOLE)]
+    [libc::CTL_VM, libc::VM_PROC, libc::VM_PROC_MAP, pid, sysctl::c_size(layout::WHOLE)]
 }
 
-/// A size as a number in the name of a question.
-fn c_size(size: usize) -> c_int {
-    c_int::try_from(size).unwrap_or(c_int::MAX)
-}
-
-fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-    const MOST: usize = (10 << 20) / layout::WHOLE * layout::WHOLE;
-    sysctl::read_list("sysctl vm.proc.map", &list_name(pid), buffer, layout::WHOLE, MOST)
-}
-
-/// This system, for the code that all systems with lists share.
+/// This system, for the code that all with such a `sysctl` share.
 pub(crate) struct Native;
-
-impl System for Native {
-    type Target = Target;
-
-    fn list(target: &Target, _detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        list(target.number(), buffer).map_err(|errno| target.failure::<Self>(errno))
-    }
-
-    fn entry(bytes: &[u8], _detail: Detail) -> Option<Entry<'_>> {
-        layout::entry(bytes)
-    }
-
-    fn hold(target: &Target) -> Result<Target, Failure> {
-        Ok(*target)
-    }
-
-    fn still_there(target: &Target) -> Result<(), Failure> {
-        target.still_there::<Self>()
-    }
-}
 
 impl Processes for Native {
     const REMEDY: &'static str =
         "run as the same user as the process, or as root (security.curtain hides the processes of others)";
 
+    const START_MOVES: bool = false;
+
+    fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+        const MOST: usize = (10 << 20) / layout::WHOLE * layout::WHOLE;
+        sysctl::read_list("sysctl vm.proc.map", &list_name(pid), buffer, layout::WHOLE, MOST)
+    }
+
+    fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
+        layout::entry(bytes)
+    }
+
     fn life(pid: c_int) -> Result<Life, Errno> {
         type Info = libc::kinfo_proc2;
-        let name = [libc::CTL_KERN, libc::KERN_PROC2, libc::KERN_PROC_PID, pid, c_size(size_of::<Info>()), 1];
+        let size = sysctl::c_size(size_of::<Info>());
+        let name = [libc::CTL_KERN, libc::KERN_PROC2, libc::KERN_PROC_PID, pid, size, 1];
         let mut info = [0_u8; size_of::<Info>()];
-        let told = match sysctl::read("sysctl kern.proc2", &name, &mut info) {
-            Ok(len) => info.get(..len).unwrap_or_default(),
-            Err(Errno(libc::ESRCH)) => return Ok(Life::Nobody),
-            Err(errno) => return Err(errno),
-        };
+        let told = sysctl::process("sysctl kern.proc2", &name, &mut info)?;
         Ok(sysctl::life_from(
             told,
             offset_of!(Info, p_uvalid),
-            offset_of!(Info, p_ustart_sec)..offset_of!(Info, p_uutime_sec),
+            offset_of!(Info, p_ustart_sec)..offset_of!(Info, p_ustart_usec),
+            offset_of!(Info, p_ustart_usec)..offset_of!(Info, p_uutime_sec),
         ))
     }
 
@@ -129,24 +86,6 @@ impl Processes for Native {
         sysctl::len("sysctl vm.proc.map", &list_name(pid)).map(drop)
     }
 }
-
-/// The region that holds `page`. Allocates the list's buffer, and nothing for each region.
-pub(crate) fn query(target: &Target, page: PageRange) -> Result<Option<Region>, Failure> {
-    listed::query::<Native>(target, page)
-}
-
-/// What stands behind the region that holds `page`.
-pub(crate) fn backing(target: &Target, page: PageRange) -> Result<Option<Backing<'static>>, Failure> {
-    listed::backing::<Native>(target, page)
-}
-
-/// What the region uses that holds `page`.
-pub(crate) fn usage(target: &Target, page: PageRange) -> Result<Option<Usage>, Failure> {
-    listed::usage::<Native>(target, page)
-}
-
-/// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
-pub(crate) type Walk = listed::Walk<Native>;
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz {}

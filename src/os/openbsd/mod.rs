@@ -3,38 +3,30 @@
 //! The kernel gives at most 64 KiB of entries at a time, beginning at the address that stands in the buffer's first entry;
 //! a longer list is taken in parts. Of other processes it tells root alone.
 
+use super::listed::fields::u32_at;
+use super::listed::openbsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
-use super::listed::{self, Entry, System};
+use super::listed::walk::{self, Entry};
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
 use crate::error::Failure;
-use crate::page::PageSizes;
-use crate::range::PageRange;
-use crate::region::{Backing, Detail, Region, Usage};
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
-use super::listed::openbsd as layout;
+#[cfg(feature = "std")]
+pub(crate) use super::listed::sys::os_str;
+pub(crate) use super::listed::sys::{
+    granularity, no_page_sizes as huge_page_sizes, no_page_sizes as transparent_page_sizes, page_size,
+    process_id,
+};
+pub(crate) use super::listed::walk::{backing, query, usage};
 
-pub(crate) use super::listed::sys::process_id;
-pub(crate) use super::listed::sysctl::Target;
+/// A process, held on to by its number and the time of its start.
+pub(crate) type Target = sysctl::Target<Native>;
 
-pub(crate) fn page_size() -> usize {
-    sys::page_size()
-}
-
-pub(crate) fn granularity() -> usize {
-    page_size()
-}
-
-pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
-    Some(PageSizes::EMPTY)
-}
-
-pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
-    Some(PageSizes::EMPTY)
-}
+/// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
+pub(crate) type Walk = walk::Walk<Target>;
 
 pub(crate) fn capabilities() -> Capabilities {
     Capabilities {
@@ -50,121 +42,77 @@ pub(crate) fn capabilities() -> Capabilities {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) fn limits() -> Result<Limits, Failure> {
-    Ok(sys::limits(Some(libc::RLIMIT_MEMLOCK), None))
+    sys::limits(Some(libc::RLIMIT_MEMLOCK), None)
 }
 
-/// The name of a backing as the system's string: any bytes are.
-#[cfg(feature = "std")]
-pub(crate) fn os_str(name: &[u8]) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(name)
+type Info = libc::kinfo_proc;
+
+/// `PS_EXITING` and `PS_SYSTEM` of `<sys/proc.h>`: a process that gives up its memory, and one of the kernel's own, which
+/// has none. Of both, the list is refused with EINVAL, before anybody's rights are looked at.
+const PS_EXITING: u32 = 0x8;
+const PS_SYSTEM: u32 = 0x1_0000;
+
+fn told_of(pid: c_int, info: &mut [u8; size_of::<Info>()]) -> Result<&[u8], Errno> {
+    let size = sysctl::c_size(size_of::<Info>());
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid, size, 1];
+    sysctl::process("sysctl kern.proc", &name, info)
 }
 
-impl Target {
-    pub(crate) fn open(pid: u32) -> Result<Self, Failure> {
-        Self::open_as::<Native>(pid)
+fn flags(told: &[u8]) -> u32 {
+    u32_at(told, offset_of!(Info, p_psflags)).unwrap_or(0)
+}
+
+fn is_kernel(pid: c_int) -> Result<bool, Errno> {
+    let mut info = [0_u8; size_of::<Info>()];
+    Ok(flags(told_of(pid, &mut info)?) & PS_SYSTEM != 0)
+}
+
+/// A part of the list: nothing of one of the kernel's own processes.
+fn read(pid: c_int, room: &mut [u8]) -> Result<usize, Errno> {
+    let name = [libc::CTL_KERN, libc::KERN_PROC_VMMAP, pid];
+    match sysctl::read("sysctl kern.proc_vmmap", &name, room) {
+        Err(Errno(libc::EINVAL)) if is_kernel(pid)? => Ok(0),
+        read => read,
     }
 }
 
-/// `VMMAP_MAXLEN` in `sys/kern/kern_sysctl.c` is `MAXPHYS`: 64 KiB everywhere. The length must be a multiple of an entry's.
-const PART: usize = (64 << 10) / layout::WHOLE * layout::WHOLE;
-
-fn list_name(pid: c_int) -> [c_int; 3] {
-    [libc::CTL_KERN, libc::KERN_PROC_VMMAP, pid]
-}
-
-fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
-    // Where the kernel goes on: the first field of the first entry. 0 is the start.
-    let mut from = 0_usize;
-    loop {
-        let filled = buffer.len();
-        sys::resize(buffer, filled.saturating_add(PART)).map_err(|_| Errno(libc::ENOMEM))?;
-        let room = buffer.get_mut(filled..).unwrap_or_default();
-        if let Some(first) = room.first_chunk_mut() {
-            *first = from.to_ne_bytes();
-        }
-        let len = sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), room)?;
-        buffer.truncate(filled.saturating_add(len));
-        let last = buffer.len().checked_sub(layout::WHOLE).filter(|_| len >= layout::WHOLE);
-        let next = last.and_then(|last| layout::resume_after(buffer.get(last..)?));
-        // A part that is not full is the last one; and each goes upward, so that this ends.
-        match next {
-            Some(next) if len == PART && next > from => from = next,
-            _ => return Ok(()),
-        }
-    }
-}
-
-fn c_size(size: usize) -> c_int {
-    c_int::try_from(size).unwrap_or(c_int::MAX)
-}
-
-/// This system, for the code that all systems with lists share.
+/// This system, for the code that all with such a `sysctl` share.
 pub(crate) struct Native;
-
-impl System for Native {
-    type Target = Target;
-
-    fn list(target: &Target, _detail: Detail, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        list(target.number(), buffer).map_err(|errno| target.failure::<Self>(errno))
-    }
-
-    fn entry(bytes: &[u8], _detail: Detail) -> Option<Entry<'_>> {
-        layout::entry(bytes)
-    }
-
-    fn hold(target: &Target) -> Result<Target, Failure> {
-        Ok(*target)
-    }
-
-    fn still_there(target: &Target) -> Result<(), Failure> {
-        target.still_there::<Self>()
-    }
-}
 
 impl Processes for Native {
     const REMEDY: &'static str = "run as root: OpenBSD tells nobody else about other processes";
 
+    const START_MOVES: bool = true;
+
+    fn list(pid: c_int, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+        let read = layout::read_parts(buffer, |room| read(pid, room));
+        read.map_err(|errno| errno.unwrap_or(Errno(libc::ENOMEM)))
+    }
+
+    fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
+        layout::entry(bytes)
+    }
+
     fn life(pid: c_int) -> Result<Life, Errno> {
-        type Info = libc::kinfo_proc;
-        let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid, c_size(size_of::<Info>()), 1];
         let mut info = [0_u8; size_of::<Info>()];
-        let told = match sysctl::read("sysctl kern.proc", &name, &mut info) {
-            Ok(len) => info.get(..len).unwrap_or_default(),
-            Err(Errno(libc::ESRCH)) => return Ok(Life::Nobody),
-            Err(errno) => return Err(errno),
-        };
+        let told = told_of(pid, &mut info)?;
+        if flags(told) & PS_EXITING != 0 {
+            return Ok(Life::Ended);
+        }
         Ok(sysctl::life_from(
             told,
             offset_of!(Info, p_uvalid),
-            offset_of!(Info, p_ustart_sec)..offset_of!(Info, p_uutime_sec),
+            offset_of!(Info, p_ustart_sec)..offset_of!(Info, p_ustart_usec),
+            offset_of!(Info, p_ustart_usec)..offset_of!(Info, p_uutime_sec),
         ))
     }
 
     fn probe(pid: c_int) -> Result<(), Errno> {
         let mut one = [0_u8; layout::WHOLE];
-        sysctl::read("sysctl kern.proc_vmmap", &list_name(pid), &mut one).map(drop)
+        read(pid, &mut one).map(drop)
     }
 }
-
-/// The region that holds `page`. Allocates the list's buffer, and nothing for each region.
-pub(crate) fn query(target: &Target, page: PageRange) -> Result<Option<Region>, Failure> {
-    listed::query::<Native>(target, page)
-}
-
-/// What stands behind the region that holds `page`.
-pub(crate) fn backing(target: &Target, page: PageRange) -> Result<Option<Backing<'static>>, Failure> {
-    listed::backing::<Native>(target, page)
-}
-
-/// What the region uses that holds `page`.
-pub(crate) fn usage(target: &Target, page: PageRange) -> Result<Option<Usage>, Failure> {
-    listed::usage::<Native>(target, page)
-}
-
-/// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
-pub(crate) type Walk = listed::Walk<Native>;
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz {}
