@@ -5,6 +5,8 @@ mod keyed;
 mod lock;
 mod protect;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 pub use fence::{guard, seal, unguard};
 pub(crate) use protect::unknown_bits;

@@ -86,7 +86,7 @@ pub(crate) unsafe fn unmap(range: PageRange) -> Result<(), Failure> {
 
 fn sealed(errno: Errno) -> Failure {
     Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
-        .detail("the pages are sealed: they stay as they are until the process ends")
+        .detail("the pages are sealed, or a sandbox forbids the call")
 }
 
 /// Changes what the pages grant.

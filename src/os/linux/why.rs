@@ -79,7 +79,7 @@ pub(super) fn not_mapped(errno: Errno, len: usize) -> Failure {
             return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
                 .detail("a security module or sandbox forbids memory of this kind");
         }
-        Errno::AGAIN => return no_more_locks(errno, len),
+        Errno::AGAIN => return no_more_locks(errno),
         _ => return Failure::system(ErrorKind::System, errno.raw_os_error()),
     }
     let len = wide(len);
@@ -118,7 +118,11 @@ pub(super) fn not_locked(range: PageRange, errno: Errno) -> Failure {
             if lock_limit().is_some_and(|limit| {
                 wide(range.len()) > limit.saturating_sub(status_figure(b"VmLck:").unwrap_or(0))
             }) {
-                return no_more_locks(errno, range.len());
+                return no_more_locks(errno);
+            }
+            if errno == Errno::PERM {
+                return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
+                    .detail("a sandbox forbids the call");
             }
             if unreadable(range) {
                 return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
@@ -143,7 +147,7 @@ fn unreadable(range: PageRange) -> bool {
     false
 }
 
-fn no_more_locks(errno: Errno, _len: usize) -> Failure {
+fn no_more_locks(errno: Errno) -> Failure {
     let failure = Failure::system(ErrorKind::Exhausted, errno.raw_os_error())
         .detail("the process may not lock so much memory, in bytes")
         .remedy("raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), or give the program CAP_IPC_LOCK");
