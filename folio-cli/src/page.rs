@@ -68,6 +68,10 @@ struct CapabilitiesReport {
     other_processes: bool,
     usage: bool,
     maximum_protection: bool,
+    lock_on_fault: bool,
+    guard_advice: bool,
+    seal: bool,
+    protection_keys: bool,
 }
 
 impl Report {
@@ -91,6 +95,10 @@ impl Report {
                 other_processes: can.other_processes(),
                 usage: can.usage(),
                 maximum_protection: can.maximum_protection(),
+                lock_on_fault: can.lock_on_fault(),
+                guard_advice: can.guard_advice(),
+                seal: can.seal(),
+                protection_keys: can.protection_keys(),
             },
         }
     }
@@ -185,7 +193,12 @@ fn print(out: &mut Out, can: &Capabilities, limits: Option<&Limits>) -> Result<(
     fact(out, "query", method.to_owned())?;
     fact(out, "other processes", yes(can.other_processes()))?;
     fact(out, "memory used", yes(can.usage()))?;
-    fact(out, "maximum rights", yes(can.maximum_protection()))
+    fact(out, "maximum rights", yes(can.maximum_protection()))?;
+    fact(out, "lock on fault", yes(can.lock_on_fault()))?;
+    let guards = if can.guard_advice() { "by advice, at no mapping's cost" } else { "by taking all access" };
+    fact(out, "guard pages", guards.to_owned())?;
+    fact(out, "seal", yes(can.seal()))?;
+    fact(out, "protection keys", yes(can.protection_keys()))
 }
 
 /// All of a few, the ends of many.
