@@ -1,4 +1,5 @@
-//! Virtual memory, soundly: what is mapped, here or in another process.
+//! Virtual memory, soundly: what is mapped, here or in another process; pages of one's own, what they grant, and what holds
+//! them in memory.
 //!
 //! | wish | ask |
 //! |---|---|
@@ -6,6 +7,11 @@
 //! | the regions of a range, or all | [`query_range`] |
 //! | the same of another process, with files, names and memory used | [`Process`] |
 //! | many look-ups of one moment | [`Snapshot`] |
+//! | pages: anywhere, at a place, near one | [`alloc()`], [`alloc_at`], [`alloc_near`] |
+//! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
+//! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
+//! | pages that a thread opens for itself | [`KeyedPages`] |
+//! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
 //!
@@ -20,6 +26,41 @@
 //! // What file does this function come from?
 //! let code = Process::current().backing(folio::page::size as usize)?;
 //! println!("{}", code.path().unwrap().display());
+//! # Ok::<(), folio::Error>(())
+//! ```
+//!
+//! A program for the crate `region`, version 4, compiles with the crate's name changed. From its front page:
+//!
+//! ```
+//! use folio::Protection;
+//!
+//! let data = [0xDE, 0xAD, 0xBE, 0xEF];
+//!
+//! // Page size
+//! let pz = folio::page::size();
+//! let pc = folio::page::ceil(data.as_ptr());
+//! let pf = folio::page::floor(data.as_ptr());
+//!
+//! // VirtualQuery | '/proc/self/maps'
+//! let q = folio::query(data.as_ptr())?;
+//! let qr = folio::query_range(data.as_ptr(), data.len())?;
+//!
+//! // VirtualAlloc | mmap
+//! let alloc = folio::alloc(100, Protection::READ_WRITE)?;
+//!
+//! # // Where writing and executing together is forbidden, that is the answer.
+//! # if unsafe { folio::protect(alloc.as_ptr::<u8>(), 1, Protection::READ_WRITE_EXECUTE) }.is_err() { return Ok(()) }
+//! // VirtualProtect | mprotect
+//! // SAFETY: the array and all else in its pages can be read and written as before.
+//! unsafe { folio::protect(data.as_ptr(), data.len(), Protection::READ_WRITE_EXECUTE)? };
+//!
+//! // ... you can also temporarily change one or more pages' protection
+//! // SAFETY: likewise.
+//! let handle =
+//!     unsafe { folio::protect_with_handle(data.as_ptr(), data.len(), Protection::READ_WRITE_EXECUTE)? };
+//!
+//! // VirtualLock | mlock
+//! let guard = folio::lock(data.as_ptr(), data.len())?;
 //! # Ok::<(), folio::Error>(())
 //! ```
 //!

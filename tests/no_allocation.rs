@@ -58,3 +58,41 @@ fn a_listing_allocates_a_buffer_and_nothing_for_each_region() {
     let address = a_listing_allocates_a_buffer_and_nothing_for_each_region as *const () as usize;
     assert_eq!(allocations_of(|| snapshot.find(address).is_some()), 0);
 }
+
+#[test]
+fn changing_and_holding_pages_allocates_nothing() {
+    use folio::{Protection, page};
+    if folio::Capabilities::probe().query_method() == folio::QueryMethod::List {
+        return eprintln!(
+            "skipped: changing_and_holding_pages_allocates_nothing: this system gives lists only, which take a buffer"
+        );
+    }
+    let mut memory = None;
+    assert_eq!(
+        allocations_of(|| memory = Some(folio::alloc(4 * page::size(), Protection::READ_WRITE).unwrap())),
+        0
+    );
+    let memory = memory.unwrap();
+    let place = memory.as_ptr::<u8>();
+    // SAFETY: pages of this test's own, to which nobody has references.
+    let change = || unsafe {
+        folio::protect(place, page::size(), Protection::READ).unwrap();
+        folio::protect(place, page::size(), Protection::READ_WRITE).unwrap();
+    };
+    assert_eq!(allocations_of(change), 0);
+    // SAFETY: likewise.
+    let for_a_while =
+        || unsafe { folio::protect_with_handle(place, page::size(), Protection::READ) }.unwrap().restore();
+    assert_eq!(allocations_of(for_a_while), 0);
+    // SAFETY: likewise.
+    let guarded = || unsafe {
+        folio::guard(place, 1).unwrap();
+        folio::unguard(place, 1, Protection::READ_WRITE).unwrap();
+    };
+    assert_eq!(allocations_of(guarded), 0);
+    // The first lock makes room for the counts.
+    let held = || drop(folio::lock(place, memory.len()).unwrap());
+    held();
+    assert_eq!(allocations_of(held), 0);
+    assert_eq!(allocations_of(|| drop(memory)), 0);
+}

@@ -199,7 +199,7 @@ pub(crate) fn accesses(
 fn needs_more(protection: Protection, to: Protection) -> bool {
     let alone = Protection::EXECUTE;
     (keys::COMPILED && (protection == alone || to == alone))
-        || (cfg!(target_arch = "aarch64") && protection.contains(Protection::EXECUTE))
+        || (protection.contains(Protection::EXECUTE) && sys::has_branch_targets())
 }
 
 #[cold]
@@ -338,3 +338,6 @@ pub(crate) unsafe fn seal(range: PageRange) -> Result<(), Failure> {
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,6 +159,19 @@ pub(super) unsafe fn key_protect(range: PageRange, protection: Protection, key: 
     result(unsafe { libc::syscall(libc::SYS_pkey_mprotect, start, len, protection, key) }).map(drop)
 }
 
+/// Whether the processor knows marked branch targets (arm64: `HWCAP2_BTI`), which `mprotect` takes from pages unless told not to.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn has_branch_targets() -> bool {
+    const HWCAP2_BTI: libc::c_ulong = 1 << 17;
+    // SAFETY: reads a number that the kernel gave when the program began.
+    unsafe { libc::getauxval(libc::AT_HWCAP2) & HWCAP2_BTI != 0 }
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) const fn has_branch_targets() -> bool {
+    false
+}
+
 /// How many descriptors the process may have.
 pub(super) fn descriptor_limit() -> u64 {
     process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
