@@ -116,7 +116,7 @@ mod unsupported;
 pub(crate) use unsupported::*;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod keyless;
+pub(crate) mod keyless;
 
 pub(crate) mod inject;
 
