@@ -1,6 +1,7 @@
 //! Windows: `VirtualAlloc`, `VirtualProtect`, `VirtualQueryEx`, `GetMappedFileName`, `QueryWorkingSetEx`.
 
 mod change;
+mod lock;
 mod parts;
 mod process;
 mod sys;
@@ -11,6 +12,7 @@ pub(crate) use super::keyless as keys;
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
 };
+pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;
 pub(crate) use process::{Target, process_id};
