@@ -8,6 +8,9 @@ mod sys;
 mod system;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use super::keyless as keys;
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
