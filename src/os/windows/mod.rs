@@ -1,10 +1,21 @@
-//! Windows: `VirtualQueryEx`, `GetMappedFileName`, `QueryWorkingSetEx`.
+//! Windows: `VirtualAlloc`, `VirtualProtect`, `VirtualQueryEx`, `GetMappedFileName`, `QueryWorkingSetEx`.
 
+mod change;
+mod lock;
+mod parts;
 mod process;
 mod sys;
 mod system;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
+pub(crate) use super::keyless as keys;
+pub(crate) use change::{
+    Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
+};
+pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;
 pub(crate) use process::{Target, process_id};

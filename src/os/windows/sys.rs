@@ -4,15 +4,19 @@
 
 use crate::error::{ErrorKind, Failure};
 use crate::os::inject;
+use crate::range::PageRange;
 use alloc::vec::Vec;
 use core::ffi::c_void;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use windows_sys::Win32::Foundation::{
     CloseHandle, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT,
     ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY,
     ERROR_PARTIAL_COPY, GetLastError, HANDLE, WAIT_OBJECT_0,
 };
-use windows_sys::Win32::System::Memory::{MEMORY_BASIC_INFORMATION, VirtualQuery, VirtualQueryEx};
+use windows_sys::Win32::System::Memory::{
+    GetProcessWorkingSetSizeEx, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEMORY_BASIC_INFORMATION,
+    VirtualAlloc, VirtualFree, VirtualLock, VirtualProtect, VirtualQuery, VirtualQueryEx, VirtualUnlock,
+};
 use windows_sys::Win32::System::ProcessStatus::{
     K32GetMappedFileNameW, K32QueryWorkingSetEx, PSAPI_WORKING_SET_EX_INFORMATION,
 };
@@ -36,6 +40,11 @@ impl Code {
             Some(code) => Err(Self(code.unsigned_abs())),
             None => Ok(()),
         }
+    }
+
+    /// A failure of this kind that carries the code.
+    pub(super) fn of_kind(self, kind: ErrorKind) -> Failure {
+        Failure::system(kind, i32::from_ne_bytes(self.0.to_ne_bytes()))
     }
 
     pub(super) fn failure(self) -> Failure {
@@ -81,9 +90,7 @@ impl Handle {
         });
         asked.map_err(|code| match code {
             // What `OpenProcess` answers when no process has the number.
-            Code(ERROR_INVALID_PARAMETER) => {
-                Failure::system(ErrorKind::NoSuchProcess, i32::from_ne_bytes(code.0.to_ne_bytes()))
-            }
+            Code(ERROR_INVALID_PARAMETER) => code.of_kind(ErrorKind::NoSuchProcess),
             other => other.failure(),
         })
     }
@@ -182,4 +189,99 @@ pub(super) fn working_set(
     // open with PROCESS_QUERY_INFORMATION, or is this process (MSDN, QueryWorkingSetEx).
     let done = unsafe { K32QueryWorkingSetEx(raw(process), pages.as_mut_ptr().cast(), bytes) };
     if done == 0 { Err(Code::last()) } else { Ok(()) }
+}
+
+/// `QueryWorkingSetEx`: the page is in the working set, without which the other attributes mean nothing.
+pub(super) const VALID: usize = 1;
+/// `QueryWorkingSetEx`: the page is locked in memory.
+pub(super) const LOCKED: usize = 1 << 22;
+
+fn address(pages: PageRange) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(pages.first())
+}
+
+fn ok(done: i32) -> Result<(), Code> {
+    if done == 0 { Err(Code::last()) } else { Ok(()) }
+}
+
+/// New address space, `MEM_RESERVE` alone, or with memory, `MEM_RESERVE | MEM_COMMIT`; 0 is a place of the system's choice.
+/// With another place, which must be a multiple of the granularity: there or nowhere.
+pub(super) fn reserve(place: usize, len: usize, how: u32, native: u32) -> Result<NonNull<u8>, Code> {
+    Code::injected("VirtualAlloc")?;
+    // SAFETY: `how` contains MEM_RESERVE (the callers, all in `change`): where something is already, this fails, and touches
+    // nobody's memory (MSDN, VirtualAlloc).
+    let given = unsafe { VirtualAlloc(ptr::without_provenance(place), len, how, native) };
+    NonNull::new(given.cast()).ok_or_else(Code::last)
+}
+
+/// Puts zeroed memory behind pages that are reserved, all of one allocation.
+///
+/// # Safety
+///
+/// As [`virtual_protect`]: of pages that have memory already, content stays and the protection may change.
+pub(super) unsafe fn commit(pages: PageRange, native: u32) -> Result<(), Code> {
+    Code::injected("VirtualAlloc")?;
+    // SAFETY: the caller's promise; without MEM_RESERVE only what is reserved is given memory (MSDN, VirtualAlloc).
+    let given = unsafe { VirtualAlloc(address(pages), pages.len(), MEM_COMMIT, native) };
+    if given.is_null() { Err(Code::last()) } else { Ok(()) }
+}
+
+/// Takes the memory from behind pages of one allocation, which stay reserved.
+///
+/// # Safety
+///
+/// Nobody uses the pages or wants their content.
+pub(super) unsafe fn decommit(pages: PageRange) -> Result<(), Code> {
+    Code::injected("VirtualFree")?;
+    // SAFETY: the caller's promise (MSDN, VirtualFree).
+    ok(unsafe { VirtualFree(address(pages), pages.len(), MEM_DECOMMIT) })
+}
+
+/// Gives an allocation back, as a whole.
+///
+/// # Safety
+///
+/// `base` is what [`reserve`] gave, and nobody uses its pages any more.
+pub(super) unsafe fn release(base: usize) -> Result<(), Code> {
+    Code::injected("VirtualFree")?;
+    // SAFETY: the caller's promise; a length of 0 means all that was reserved in one call (MSDN, VirtualFree).
+    ok(unsafe { VirtualFree(ptr::with_exposed_provenance_mut(base), 0, MEM_RELEASE) })
+}
+
+/// Changes what pages grant, all or none of them: they must be of one allocation and have memory.
+///
+/// # Safety
+///
+/// Nobody relies on the access that the pages grant now and will not grant then, nor on that they do not grant more.
+#[inline]
+pub(super) unsafe fn virtual_protect(pages: PageRange, native: u32) -> Result<(), Code> {
+    Code::injected("VirtualProtect")?;
+    let mut old = 0;
+    // SAFETY: the caller's promise; `old` is writable (MSDN, VirtualProtect).
+    ok(unsafe { VirtualProtect(address(pages), pages.len(), native, &raw mut old) })
+}
+
+/// Reads pages in and keeps them.
+pub(super) fn virtual_lock(pages: PageRange) -> Result<(), Code> {
+    Code::injected("VirtualLock")?;
+    // SAFETY: changes neither what pages hold nor what they grant, but for the guard (PAGE_GUARD) that a page may have, which
+    // is one against running into it by accident (MSDN, VirtualLock; "Creating Guard Pages").
+    ok(unsafe { VirtualLock(address(pages), pages.len()) })
+}
+
+/// Keeps pages no longer.
+pub(super) fn virtual_unlock(pages: PageRange) -> Result<(), Code> {
+    Code::injected("VirtualUnlock")?;
+    // SAFETY: changes neither what pages hold nor what they grant (MSDN, VirtualUnlock).
+    ok(unsafe { VirtualUnlock(address(pages), pages.len()) })
+}
+
+/// The least size of the working set, which bounds what the process may lock.
+pub(super) fn minimum_working_set() -> Option<usize> {
+    Code::injected("GetProcessWorkingSetSizeEx").ok()?;
+    let (mut least, mut most, mut flags) = (0_usize, 0_usize, 0_u32);
+    // SAFETY: the handle means this process, and the three numbers are writable (MSDN, GetProcessWorkingSetSizeEx).
+    let done =
+        unsafe { GetProcessWorkingSetSizeEx(raw(None), &raw mut least, &raw mut most, &raw mut flags) };
+    (done != 0).then_some(least)
 }

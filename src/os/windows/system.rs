@@ -9,11 +9,10 @@ use windows_sys::Win32::System::JobObjects::{
     JOB_OBJECT_LIMIT_JOB_MEMORY, JOB_OBJECT_LIMIT_PROCESS_MEMORY, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
     JobObjectExtendedLimitInformation, QueryInformationJobObject,
 };
-use windows_sys::Win32::System::Memory::{GetLargePageMinimum, GetProcessWorkingSetSizeEx};
+use windows_sys::Win32::System::Memory::GetLargePageMinimum;
 use windows_sys::Win32::System::SystemInformation::{
     GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
 };
-use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 fn system_info() -> SYSTEM_INFO {
     let mut info = SYSTEM_INFO::default();
@@ -66,13 +65,7 @@ pub(crate) fn limits() -> Result<Limits, Failure> {
         limits.committed = Some(memory.ullTotalPageFile.saturating_sub(memory.ullAvailPageFile));
     }
 
-    let (mut least, mut most, mut flags) = (0_usize, 0_usize, 0_u32);
-    // SAFETY: a pseudo handle, which needs no closing (MSDN, GetCurrentProcess).
-    let this = unsafe { GetCurrentProcess() };
-    // SAFETY: the handle means this process, and the three numbers are writable (MSDN, GetProcessWorkingSetSizeEx).
-    if unsafe { GetProcessWorkingSetSizeEx(this, &raw mut least, &raw mut most, &raw mut flags) } != 0 {
-        limits.lock_limit = Some(wide(least));
-    }
+    limits.lock_limit = super::sys::minimum_working_set().map(wide);
 
     let mut job = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
     let size = u32::try_from(size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>()).unwrap_or(0);

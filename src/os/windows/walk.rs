@@ -1,7 +1,7 @@
 //! Questions about one page, and walks over all regions.
 
 use super::process::{Target, name_bytes};
-use super::sys::{self, Code, Handle, Of};
+use super::sys::{self, Code, Handle, LOCKED, Of, VALID};
 use crate::Protection;
 use crate::error::{ErrorKind, Failure};
 use crate::range::{PageRange, wide};
@@ -157,9 +157,7 @@ pub(crate) fn usage(target: &Target, page: PageRange) -> Result<Option<Usage>, F
 
 fn usage_of(process: Of<'_>, region: &Region) -> Result<Usage, Failure> {
     const BATCH: usize = 1024;
-    const VALID: usize = 1;
     const SHARED: usize = 1 << 15;
-    const LOCKED: usize = 1 << 22;
     const LARGE: usize = 1 << 23;
 
     let page = crate::page::size();
