@@ -108,8 +108,8 @@ fn died(status: ExitStatus) -> bool {
     }
     #[cfg(windows)]
     match status.code() {
-        // STATUS_ACCESS_VIOLATION.
-        Some(code) if code.cast_unsigned() == 0xC000_0005 => true,
+        // An NTSTATUS of an error: STATUS_ACCESS_VIOLATION, or, where a debugger was to be started and is not there, that.
+        Some(code) if code.cast_unsigned() >> 30 == 3 => true,
         code => {
             assert_eq!(code, Some(0));
             false
