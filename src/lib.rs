@@ -6,6 +6,7 @@
 //! | the regions of a range, or all | [`query_range`] |
 //! | the same of another process, with files, names and memory used | [`Process`] |
 //! | many look-ups of one moment | [`Snapshot`] |
+//! | pages that a thread opens and closes by a register | [`KeyedPages`] |
 //! | page sizes and boundaries | [`page`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
 //!
@@ -25,7 +26,7 @@
 //!
 //! # Features
 //!
-//! - `std` (default): paths, `io::Error`, the time of a snapshot. Without it the crate is `no_std` and needs `alloc`.
+//! - `std` (default): paths, `io::Error`, the time of a snapshot, keyed pages. Without it the crate is `no_std` and needs `alloc`.
 //!
 //! # Platforms
 //!
@@ -63,6 +64,8 @@ mod region;
 
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 pub use error::{Error, ErrorKind, Operation, Result};
+#[cfg(feature = "std")]
+pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{
     Backing, BackingKind, Device, Mapping, Mappings, Process, QueryIter, Region, Snapshot, SnapshotIter,

@@ -1,6 +1,8 @@
 //! Protection keys (pkeys(7)): 16 keys, of which 0 is that of all other memory. What a key grants stands in a register of each
 //! thread.
 
+#![cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
+
 use super::sys;
 use crate::Protection;
 use crate::error::{ErrorKind, Failure};
