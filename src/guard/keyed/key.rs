@@ -53,7 +53,7 @@ impl Key {
 
     /// Changes a count of this thread, and the register if it does not grant what the counts say.
     ///
-    /// The register is asked, not concluded from the counts: a signal handler finds it closed over the counts of the code that
+    /// What the register grants is read there, not concluded from the counts: a signal handler finds it closed over the counts of the code that
     /// it has interrupted, and a new thread has inherited it open with no counts at all.
     ///
     /// A signal handler may come in between at any point: it leaves the counts as it found them if it drops the guards it
@@ -68,10 +68,7 @@ impl Key {
             }
             let count = held.count(rights);
             count.store(change(count.load(Ordering::Relaxed)), Ordering::Relaxed);
-            let rights = held.rights();
-            if keys::rights(self.number) != rights {
-                keys::set_rights(self.number, rights);
-            }
+            keys::set_rights(self.number, held.rights());
         });
     }
 }
