@@ -6,7 +6,7 @@ mod common;
 
 use common::{Helper, role, skipped};
 use folio::{Capabilities, ErrorKind, KeyGuard, KeyGuardMut, KeyedPages, Operation, page};
-use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -286,18 +286,16 @@ fn system_calls_obey_the_key_and_foreign_access_does_not() {
     assert_eq!(open(place), Open::Closed);
 
     let file = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem").unwrap();
-    let at = libc::off64_t::try_from(place.addr()).unwrap();
-    // SAFETY: writes to pages of ours, to which nobody has references.
-    let written = unsafe { libc::pwrite64(file.as_raw_fd(), b"xyz".as_ptr().cast(), 3, at) };
-    let forced = std::io::Error::last_os_error();
-    if written == 3 {
+    let at = u64::try_from(place.addr()).unwrap();
+    let written = file.write_at(b"xyz", at);
+    if matches!(written, Ok(3)) {
         let mut copy = [0; 3];
         pages.open().read(0, &mut copy).unwrap();
         assert_eq!(&copy, b"xyz");
     } else {
         skipped(
             "system_calls_obey_the_key_and_foreign_access_does_not",
-            &format!("/proc/self/mem: {forced}"),
+            &format!("/proc/self/mem: {written:?}"),
         );
         pages.open_mut().write(0, b"xyz").unwrap();
     }

@@ -39,12 +39,13 @@ use key::Key;
 /// - **Signal handlers** start with nothing open, whatever the thread that they interrupt has open. A guard that the handler opens
 ///   works there. It must be dropped before the handler ends: the kernel then restores the rights of the interrupted code.
 /// - **System calls** obey the rights of the thread that makes them: `read` into closed pages fails with `EFAULT`. But
-///   `/proc/self/mem`, `process_vm_readv`, `process_vm_writev` and debuggers **go through**. Work that the kernel does later or on threads of
-///   its own (io_uring, asynchronous I/O) is done with rights that nobody documents: do not have it done on such pages.
+///   `/proc/self/mem`, `process_vm_readv`, `process_vm_writev` and debuggers **go through**. Work that the kernel does later
+///   or on threads of its own (io_uring, asynchronous I/O) is done with rights that pkeys(7) does not tell: do not have it
+///   done on such pages.
 /// - **A freed key is given out again**, by its number. folio gives a key back only when its last pages are unmapped, so that a
 ///   later owner gets no pages of ours. But the number's rights stay in the registers of other threads: a thread that has
-///   forgotten a guard ([`mem::forget`](core::mem::forget)), or has inherited open rights, finds the pages of the next owner of the number open,
-///   until it has opened and closed a guard of those.
+///   forgotten a guard ([`mem::forget`](core::mem::forget)), or has inherited open rights, finds the pages of the next owner
+///   of the number open, until it has opened and closed a guard of those.
 /// - **It is no barrier against hostile code**: any thread can write the register, by one unprivileged instruction.
 /// - `mprotect` (folio's `protect`) leaves pages their key, and restricts access further, for all threads. Only pages made
 ///   executable *alone* lose it to a key of the kernel's own, and have none afterwards.
@@ -359,9 +360,9 @@ impl KeyGuard<'_> {
     ///
     /// # Safety
     ///
-    /// While the guard lives, no other thread uses the slice, or any reference derived from it; no signal handler does, nor one that interrupts this
-    /// thread; nor does the kernel on behalf of another thread (io_uring). It is not carried out of a signal
-    /// handler, nor past a `siglongjmp` out of one.
+    /// Neither the slice nor a reference derived from it is used by another thread, by a signal handler that interrupts this
+    /// one, or by the kernel on behalf of another thread (io_uring). A slice that a signal handler gets is not used after
+    /// it, nor this thread's after a `siglongjmp` out of a handler.
     #[inline]
     pub unsafe fn as_slice(&self) -> &[u8] {
         self.pages.key.settle(Rights::Read);
