@@ -110,7 +110,7 @@ impl fmt::Display for Operation {
             Self::Guard => "make guard pages of",
             Self::Unguard => "take the guard from",
             Self::Seal => "seal",
-            Self::Key => "use a protection key for",
+            Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
             Self::Page => "compute a page boundary",
         })

@@ -66,7 +66,7 @@
 //!
 //! # Features
 //!
-//! - `std` (default): paths, `io::Error`, the time of a snapshot. Without it the crate is `no_std` and needs `alloc`.
+//! - `std` (default): paths, `io::Error`, the time of a snapshot, keyed pages. Without it the crate is `no_std` and needs `alloc`.
 //!
 //! # Platforms
 //!
@@ -106,6 +106,8 @@ mod region;
 pub use allocation::{Allocation, SealedPages, alloc, alloc_at, alloc_near};
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 pub use error::{Error, ErrorKind, Operation, Result};
+#[cfg(feature = "std")]
+pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod keyed;
+#[cfg(target_os = "linux")]
 mod look;
 mod measure;
 mod report;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     {
         look::run(&mut bench);
         change::run(&mut bench);
+        keyed::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

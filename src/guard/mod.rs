@@ -1,6 +1,7 @@
 //! Floor 3: changing what pages grant, and holding them in memory, with guards that undo it.
 
 mod fence;
+#[cfg(feature = "std")]
 mod keyed;
 mod lock;
 mod protect;
@@ -9,6 +10,8 @@ mod runs;
 mod tests;
 
 pub use fence::{guard, seal, unguard};
+#[cfg(feature = "std")]
+pub use keyed::{KeyGuard, KeyGuardMut, KeyedPages};
 pub(crate) use protect::unknown_bits;
 pub use protect::{ProtectGuard, protect, protect_with_handle};
 

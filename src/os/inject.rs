@@ -72,6 +72,11 @@ mod active {
         (result, ORDER.take().is_none())
     }
 
+    /// Lets this thread's next call of a name fail: from what [`just_before`] runs, say, where another order is done with.
+    pub(crate) fn order(call: &'static str, code: i32) {
+        ORDER.set(Some(Order { call: Some(call), skip: 0, code }));
+    }
+
     /// Lets something happen just before this thread's next call of a name: what a signal handler or another thread could do.
     pub(crate) fn just_before(call: &'static str, act: impl FnOnce() + 'static) {
         ACTION.set(Some((call, Box::new(act))));

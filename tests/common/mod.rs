@@ -2,10 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 mod area;
-#[allow(unused_imports, reason = "not every test binary needs pages")]
-pub use area::Area;
-#[allow(unused_imports, reason = "not every test binary skips")]
-pub use area::skipped;
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub use area::{Area, skipped};
 
 use folio::{ErrorKind, Process, Protection, page};
 use std::ffi::OsString;

@@ -1,6 +1,8 @@
 //! Protection keys (pkeys(7)): 16 keys, of which 0 is that of all other memory. What a key grants stands in a register of each
 //! thread.
 
+#![cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
+
 use super::sys;
 use crate::Protection;
 use crate::error::{ErrorKind, Failure};
@@ -87,7 +89,8 @@ pub(crate) fn rights(key: u32) -> Rights {
     }
 }
 
-/// Sets what a key grants this thread. As for [`rights`], `key` must have come from [`new`].
+/// Sets what a key grants this thread, unless it grants just that: reading the register costs next to nothing, writing it some
+/// tens of cycles. As for [`rights`], `key` must have come from [`new`].
 #[inline]
 pub(crate) fn set_rights(key: u32, rights: Rights) {
     let shift = key.wrapping_mul(2);
@@ -96,8 +99,11 @@ pub(crate) fn set_rights(key: u32, rights: Rights) {
         Rights::Read => 2,
         Rights::Closed => 1,
     };
-    let others = register::read() & !3_u32.wrapping_shl(shift);
-    register::write(others | bits.wrapping_shl(shift));
+    let now = register::read();
+    let wanted = now & !3_u32.wrapping_shl(shift) | bits.wrapping_shl(shift);
+    if now != wanted {
+        register::write(wanted);
+    }
 }
 
 /// PKRU: two bits a key, "no access" and "no writing".
