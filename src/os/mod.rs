@@ -95,7 +95,7 @@ mod listed;
 
 // In tests also on Linux.
 #[cfg(any(
-    all(test, unix),
+    all(test, any(target_os = "linux", target_os = "android")),
     target_vendor = "apple",
     target_os = "freebsd",
     target_os = "netbsd",
