@@ -41,14 +41,16 @@ pub(crate) fn map_at_if_free(range: PageRange, protection: Protection) -> Result
         }
         Err(errno) => errno,
     };
+    // On OpenBSD it can be nothing else; all but the page at address 0, which is nobody's, are low enough.
+    if cfg!(target_os = "openbsd") && errno == Errno(libc::EINVAL) {
+        return Err(place::too_high());
+    }
     Err(match (errno, place::look(range)) {
         (Errno(libc::ENOMEM | libc::EEXIST | libc::EINVAL), Place::Taken) => {
             errno.system(ErrorKind::Occupied)
         }
         (Errno(libc::EINVAL | libc::ENOMEM), Place::High) => place::too_high(),
         (Errno(libc::EINVAL | libc::ENOMEM | libc::EPERM), Place::Low) => place::too_low(),
-        // OpenBSD does not tell more: all but the page at address 0, which is nobody's, are low enough.
-        (Errno(libc::EINVAL), Place::Free) if cfg!(target_os = "openbsd") => place::too_high(),
         (errno, _) => why::not_mapped(errno, len.bytes(), protection),
     })
 }
