@@ -36,7 +36,7 @@ use crate::range::{PageLen, PageRange};
 /// | Linux, Android | `mmap` |
 /// |---|---|
 /// | Windows | `VirtualAlloc`; the start is aligned to [`page::granularity`](crate::page::granularity). [`Protection::NONE`] reserves address space without memory behind it; [`protect`](crate::protect) commits it |
-/// | macOS, iOS | `mmap`; writing and executing together is asked for as `MAP_JIT` on Apple's processors, which lets the two be granted to each thread in turn |
+/// | macOS, iOS | `mmap`; whatever is not nothing includes reading; writing and executing together is asked for as `MAP_JIT` on Apple's processors, which lets the two be granted to each thread in turn, and on others looked at again, since some versions take executing away without an error |
 /// | FreeBSD, OpenBSD, illumos | `mmap` |
 /// | NetBSD | `mmap`, with leave to change to any protection later, as far as PaX lets |
 ///
@@ -94,9 +94,10 @@ fn sensible(len: usize, protection: Protection) -> core::result::Result<PageLen,
 /// | Linux, Android | `MAP_FIXED_NOREPLACE`; before Linux 4.17 as a wish, of which the answer is checked |
 /// |---|---|
 /// | Windows | `VirtualAlloc`; what lies between the [granularity](crate::page::granularity)'s boundary below and the first page is reserved as well, and must be free |
-/// | macOS, iOS | `mach_vm_map` without leave to overwrite |
+/// | macOS, iOS | `mach_vm_map` without leave to overwrite; writing and executing together on Apple's processors: as a wish, of which the answer is checked |
 /// | FreeBSD | `MAP_FIXED` with `MAP_EXCL` |
-/// | NetBSD, OpenBSD, illumos | as a wish, of which the answer is checked |
+/// | OpenBSD | `MAP_FIXED` with `__MAP_NOREPLACE` |
+/// | NetBSD, illumos | as a wish, of which the answer is checked; illumos takes none from a process whose address space it randomizes (security-flags(7)), unless it is told to: [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) |
 ///
 /// # Examples
 ///

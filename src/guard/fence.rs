@@ -26,9 +26,9 @@ fn touched<T>(address: *const T, len: usize, operation: Operation) -> Result<Pag
 /// # Errors
 ///
 /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): `len` is 0.
-/// - [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped): not all of the range is mapped. The parts that are may be guarded:
-///   [`Error::changed`](crate::Error::changed).
-/// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): locked pages, sealed pages, or memory of devices.
+/// - [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped): not all of the range is mapped. The parts that are may be guarded, on
+///   Linux: [`Error::changed`](crate::Error::changed).
+/// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): sealed pages; on Linux, locked pages and memory of devices.
 /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): splitting would make more mappings than a process may have.
 ///
 /// # Safety
@@ -44,7 +44,7 @@ fn touched<T>(address: *const T, len: usize, operation: Operation) -> Result<Pag
 /// |---|---|
 /// | Linux, and memory that the advice does not take | `MADV_DONTNEED`, then `PROT_NONE` |
 /// | Windows | decommitted, then committed with `PAGE_NOACCESS` |
-/// | macOS, iOS, FreeBSD, NetBSD, OpenBSD, illumos | fresh memory with `PROT_NONE` mapped in their place |
+/// | macOS, iOS, FreeBSD, NetBSD, OpenBSD, illumos | fresh memory with `PROT_NONE` mapped in their place, after `msync` has shown that there is no hole; locks end with the old pages, and memory that was `MAP_JIT` is that no more |
 ///
 /// # Examples
 ///

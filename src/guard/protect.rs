@@ -16,7 +16,7 @@ use core::ops::Range;
 ///
 /// # Cost
 ///
-/// One system call, and no allocation. (Windows: one for each allocation that the range touches.) A change of a part of a
+/// One system call, and no allocation. (Windows: one for each allocation that the range touches. FreeBSD, NetBSD, OpenBSD: two.) A change of a part of a
 /// mapping splits it, which uses up mappings, of which a process may have a limited number:
 /// [`Limits::max_mappings`](crate::Limits::max_mappings).
 ///
@@ -29,7 +29,8 @@ use core::ops::Range;
 /// - [`ErrorKind::Exhausted`]: splitting would make more mappings than a process may have.
 ///
 /// On failure the pages are as they were, but for those that [`Error::changed`] names: Linux and illumos change mapping after
-/// mapping, and stop at the first that they cannot change. What those before it granted is not known here; the guard of
+/// mapping, and stop at the first that they cannot change; Apple's systems may grant writing alone where executing was asked for,
+/// too. What those before it granted is not known here; the guard of
 /// [`protect_with_handle`] knows it, and changes them back.
 ///
 /// # Safety
@@ -46,7 +47,7 @@ use core::ops::Range;
 /// |---|---|
 /// | Windows | `VirtualProtect`; writing includes reading; reserved pages become committed |
 /// | macOS, iOS | `mprotect`; whatever is not nothing includes reading; not beyond the maximum protection; on Apple's processors writing and executing together only in memory made by [`alloc`](crate::alloc()) with both |
-/// | FreeBSD, NetBSD, OpenBSD | `mprotect`; NetBSD and OpenBSD forbid writing and executing together, OpenBSD but for programs marked for it |
+/// | FreeBSD, NetBSD, OpenBSD | `mprotect`, after `msync` has shown that there is no hole; NetBSD and OpenBSD forbid writing and executing together, but for programs marked for it, FreeBSD if it is set so. FreeBSD passes over its own guard regions (below stacks, `MAP_GUARD`), which stay as they are; OpenBSD unlocks pages that are to grant nothing |
 /// | illumos | `mprotect` |
 ///
 /// Most processors cannot grant writing without reading, and some cannot grant executing without it: what is denied does not
@@ -120,7 +121,8 @@ pub(crate) fn unknown_bits() -> Failure {
 /// `PAGE_WRITECOPY`, `PAGE_NOCACHE`, …), on Linux the protection key and the marked branch targets of arm64. (Where these could be
 /// lost — x86 with protection keys and pages that are or become executable alone; arm64 and executable pages — finding
 /// them out takes the text of `smaps`, and some ten microseconds for each region before them.) Maximum protections are not
-/// changed on any system.
+/// changed on any system. OpenBSD ends a program under `pledge(2)` that asks for its mappings, as this call does; [`protect`] does
+/// not.
 ///
 /// # Examples
 ///

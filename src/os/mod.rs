@@ -39,7 +39,8 @@
 //!
 //! The shapes were chosen with all systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
 //! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
-//! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share. A `Walk` need
+//! give all at once, from which a `Walk` steps and in which a `query` searches: `listed` is what these share, and `unix` what all
+//! of them do who change mappings by the calls of POSIX alone. A `Walk` need
 //! not be monotonic while mappings change: the floor above sees to that.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -91,6 +92,18 @@ pub(crate) use illumos::*;
     target_os = "illumos"
 ))]
 mod listed;
+
+// In tests also on Linux.
+#[cfg(any(
+    all(test, any(target_os = "linux", target_os = "android")),
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "illumos"
+))]
+#[allow(dead_code, unused_imports, reason = "each system has use for some of it")]
+mod unix;
 
 // Compiled everywhere, so that they are checked everywhere.
 #[allow(dead_code, reason = "used by every backend but that of Linux")]

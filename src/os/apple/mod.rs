@@ -3,6 +3,7 @@
 //! What is said here of the kernel is from the sources of XNU (`apple-oss-distributions/xnu`); the functions are named where
 //! something rests on them.
 
+mod change;
 mod offset;
 mod process;
 mod sys;
@@ -10,6 +11,12 @@ mod system;
 mod tags;
 mod walk;
 
+pub(crate) use super::keyless as keys;
+pub(crate) use super::unix::{
+    Access, accesses, give_back, install_guard, life, lock, no_lock_on_fault as lock_on_fault,
+    seal_unsupported as seal, unmap, yield_now,
+};
+pub(crate) use change::{map, map_at, protect, remove_guard, unlock};
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

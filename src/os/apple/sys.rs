@@ -4,6 +4,7 @@
 
 use crate::error::{ErrorKind, Failure};
 use crate::os::inject;
+use crate::os::unix::errno::Errno;
 use crate::range::wide;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
@@ -16,15 +17,17 @@ use mach2::kern_return::{
 };
 use mach2::mach_port::mach_port_deallocate;
 use mach2::message::{MACH_SEND_INVALID_DEST, MACH_SEND_MSG_FILTERED, mach_msg_type_number_t};
-use mach2::port::{mach_port_name_t, mach_port_t};
+use mach2::port::{MACH_PORT_NULL, mach_port_name_t, mach_port_t};
 use mach2::task::task_info;
 use mach2::task_info::{TASK_VM_INFO, task_vm_info};
 use mach2::traps::mach_task_self;
-use mach2::vm::{mach_vm_page_info, mach_vm_region_recurse};
+use mach2::vm::{mach_vm_map, mach_vm_page_info, mach_vm_region_recurse};
+use mach2::vm_inherit::VM_INHERIT_DEFAULT;
+use mach2::vm_prot::{VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE, vm_prot_t};
 use mach2::vm_region::{
     VM_PAGE_INFO_BASIC, vm_page_info_basic, vm_region_submap_info_64, vm_region_submap_short_info_64,
 };
-use mach2::vm_statistics::VM_PAGE_QUERY_PAGE_EXTERNAL;
+use mach2::vm_statistics::{VM_FLAGS_FIXED, VM_PAGE_QUERY_PAGE_EXTERNAL};
 use mach2::vm_types::natural_t;
 
 /// `MIG_SERVER_DIED` in `mach/mig_errors.h`: the task ended while it was being asked about.
@@ -43,7 +46,7 @@ const REMEDY: &str = if cfg!(target_os = "macos") {
 };
 
 /// What a code of Mach means. Of another process, `other` is true.
-fn failure(code: kern_return_t, other: bool) -> Failure {
+pub(super) fn failure(code: kern_return_t, other: bool) -> Failure {
     let kind = match code {
         // The port of a task that has ended is dead; while it ends, it has no address map.
         KERN_INVALID_ARGUMENT
@@ -73,10 +76,7 @@ fn injected(call: &'static str) -> Result<(), c_int> {
 }
 
 fn errno() -> c_int {
-    // SAFETY: no precondition; gives the address of this thread's `errno` (errno(2)).
-    let errno = unsafe { libc::__error() };
-    // SAFETY: that address is valid and aligned, and only this thread writes there.
-    unsafe { errno.read() }
+    Errno::last().0
 }
 
 /// The identifier of this process.
@@ -162,7 +162,7 @@ fn task_read_for_pid() -> Option<TaskForPid> {
 /// A new right to the port of another process's task.
 #[cfg(target_os = "macos")]
 fn right_to(pid: pid_t) -> Result<mach_port_name_t, Failure> {
-    use mach2::port::{MACH_PORT_DEAD, MACH_PORT_NULL};
+    use mach2::port::MACH_PORT_DEAD;
     let mut name = MACH_PORT_NULL;
     match task_read_for_pid() {
         Some(ask) => loop {
@@ -304,6 +304,38 @@ pub(super) fn region<I: Info>(process: Of<'_>, address: usize) -> Result<Option<
         KERN_INVALID_ADDRESS => Ok(None),
         code => Err(failure(code, process.is_some())),
     }
+}
+
+/// New private memory, zeroed, at exactly this place: `KERN_NO_SPACE` if anything is there, `KERN_INVALID_ADDRESS` if it is not
+/// within the map (`vm_map_locate_space_fixed`). The rights are those of `mmap`, whose bits are the same, and as with `mmap`
+/// reading comes with the others (`bsd/kern/kern_mman.c`).
+pub(super) fn map_fixed(address: usize, len: usize, rights: vm_prot_t) -> Result<usize, kern_return_t> {
+    const _: () = assert!(
+        VM_PROT_READ == libc::PROT_READ
+            && VM_PROT_WRITE == libc::PROT_WRITE
+            && VM_PROT_EXECUTE == libc::PROT_EXEC
+    );
+    injected("mach_vm_map")?;
+    let rights = if rights & (VM_PROT_WRITE | VM_PROT_EXECUTE) != 0 { rights | VM_PROT_READ } else { rights };
+    let mut place = wide(address);
+    // SAFETY: `place` is writable; without VM_FLAGS_OVERWRITE nothing is replaced; there is no object whose pages could be anybody's
+    // (mach_vm_map in osfmk/mach/mach_vm.defs).
+    let code = unsafe {
+        mach_vm_map(
+            own_port(),
+            &raw mut place,
+            wide(len),
+            0,
+            VM_FLAGS_FIXED,
+            MACH_PORT_NULL,
+            0,
+            0,
+            rights,
+            VM_PROT_ALL,
+            VM_INHERIT_DEFAULT,
+        )
+    };
+    if code == KERN_SUCCESS { usize::try_from(place).map_err(|_| KERN_NO_SPACE) } else { Err(code) }
 }
 
 const _: () = assert!(size_of::<vm_page_info_basic>() == 8 * WORD);

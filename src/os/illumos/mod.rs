@@ -15,12 +15,18 @@ use crate::region::{Backing, BackingKind, Detail};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{
     granularity, no_page_sizes as transparent_page_sizes, page_size, process_id,
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
+pub(crate) use super::unix::{
+    Access, accesses, give_back, install_guard, life, lock, map, map_at_wish as map_at,
+    no_lock_on_fault as lock_on_fault, protect, remove_guard, seal_unsupported as seal, unlock, unmap,
+    yield_now,
+};
 pub(crate) use files::Target;
 
 /// A walk over the regions that overlap a range. Allocates one buffer for the list; with names, a few small ones for each

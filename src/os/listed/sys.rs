@@ -1,40 +1,11 @@
 //! Calls and codes that all of them have.
 
 use crate::capabilities::Limits;
-use crate::error::{ErrorKind, Failure};
-use crate::os::inject;
+use crate::error::Failure;
 use crate::page::PageSizes;
 use core::ffi::c_int;
 
-/// A code of `errno`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Errno(pub(crate) c_int);
-
-impl Errno {
-    pub(crate) fn last() -> Self {
-        #[cfg(target_os = "illumos")]
-        use libc::___errno as location;
-        #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
-        use libc::__errno as location;
-        #[cfg(target_os = "freebsd")]
-        use libc::__error as location;
-        // SAFETY: no precondition; gives the place of this thread's `errno` (`<errno.h>`).
-        let place = unsafe { location() };
-        // SAFETY: that place is valid as long as the thread is, and nobody else writes to it.
-        Self(unsafe { *place })
-    }
-
-    pub(crate) fn injected(call: &'static str) -> Result<(), Self> {
-        match inject::point(call) {
-            Some(code) => Err(Self(code)),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn system(self, kind: ErrorKind) -> Failure {
-        Failure::system(kind, self.0)
-    }
-}
+pub(crate) use crate::os::unix::errno::Errno;
 
 /// `sysconf(_SC_PAGESIZE)`, which does not fail.
 pub(crate) fn page_size() -> usize {

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{
@@ -20,6 +21,11 @@ pub(crate) use super::listed::sys::{
     process_id,
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
+pub(crate) use super::unix::{
+    Access, accesses, give_back, install_guard, life, lock, map, map_at_wish as map_at,
+    no_lock_on_fault as lock_on_fault, protect, remove_guard, seal_unsupported as seal, unlock, unmap,
+    yield_now,
+};
 
 /// A process, held on to by its number and the time of its start.
 pub(crate) type Target = sysctl::Target<Native>;

@@ -8,12 +8,15 @@ use super::listed::openbsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
 use super::listed::walk::{self, Entry};
+use super::unix;
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
+use crate::range::PageRange;
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{
@@ -21,6 +24,10 @@ pub(crate) use super::listed::sys::{
     process_id,
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
+pub(crate) use super::unix::{
+    Access, accesses, give_back, install_guard, life, lock, map, map_at_if_free as map_at,
+    no_lock_on_fault as lock_on_fault, protect, remove_guard, unlock, unmap, yield_now,
+};
 
 /// A process, held on to by its number and the time of its start.
 pub(crate) type Target = sysctl::Target<Native>;
@@ -44,6 +51,28 @@ pub(crate) fn capabilities() -> Capabilities {
 
 pub(crate) fn limits() -> Result<Limits, Failure> {
     sys::limits(Some(libc::RLIMIT_MEMLOCK), None)
+}
+
+/// No change to the pages any more.
+///
+/// # Safety
+///
+/// Nobody will want to unmap the pages, or to change what they grant, until the process ends.
+pub(crate) unsafe fn seal(range: PageRange) -> Result<(), Failure> {
+    // The kernel goes around holes (`uvm_map_immutable`).
+    if !unix::is_whole(range) {
+        return Err(Failure::new(ErrorKind::Unmapped));
+    }
+    let sealed = Errno::injected("mimmutable").and_then(|()| {
+        // SAFETY: changes neither what pages hold nor what they grant; that they stay so is the caller's promise (mimmutable(2)).
+        let done = unsafe { libc::mimmutable(unix::pointer(range), range.len()) };
+        if done == 0 { Ok(()) } else { Err(Errno::last()) }
+    });
+    sealed.map_err(|errno| match errno {
+        Errno(libc::EPERM) => unix::sealed(errno),
+        Errno(libc::ENOSYS) => errno.system(ErrorKind::Unsupported).remedy("sealing takes OpenBSD 7.3"),
+        errno => errno.system(ErrorKind::System),
+    })
 }
 
 type Info = libc::kinfo_proc;

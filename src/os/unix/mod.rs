@@ -1,0 +1,27 @@
+//! What Apple's systems, FreeBSD, NetBSD, OpenBSD and illumos share: changing mappings and locking them, by the calls of POSIX.
+//!
+//! What is said here of a kernel is from its sources: `sys/vm/vm_map.c` and `vm_mmap.c` of FreeBSD, `sys/uvm/uvm_map.c` and
+//! `uvm_mmap.c` of NetBSD and of OpenBSD, `usr/src/uts/common/os/grow.c` and `vm/vm_as.c` of illumos, `bsd/kern/kern_mman.c` and
+//! `osfmk/vm/vm_map.c` of XNU. In tests it is compiled on Linux, too, and run there: the calls are the same.
+
+mod change;
+pub(super) mod errno;
+mod life;
+mod lock;
+mod place;
+mod sys;
+mod why;
+
+// They know what Linux answers; on the systems that this is for, the tests of the floors above run it.
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;
+
+pub(crate) use change::{
+    Access, accesses, give_back, install_guard, map, map_at_if_free, map_at_wish, protect, remove_guard,
+    seal_unsupported, sealed, unmap,
+};
+pub(crate) use life::life;
+pub(crate) use lock::{lock, no_lock_on_fault, unlock, yield_now};
+pub(crate) use place::refused_place;
+pub(crate) use sys::{is_jit, is_whole, munlock, munmap, native, pointer};
+pub(crate) use why::not_granted;
