@@ -109,7 +109,7 @@ fn died(status: ExitStatus) -> bool {
     #[cfg(windows)]
     match status.code() {
         // An NTSTATUS of an error: STATUS_ACCESS_VIOLATION, or, where a debugger was to be started and is not there, that.
-        Some(code) if code.cast_unsigned() >> 30 == 3 => true,
+        Some(code) if u32::from_ne_bytes(code.to_ne_bytes()) >> 30 == 3 => true,
         code => {
             assert_eq!(code, Some(0));
             false

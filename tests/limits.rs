@@ -134,7 +134,7 @@ fn refuse(call: libc::c_long) {
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7fff_0000;
-    const REFUSE: u32 = 0x0005_0000 | libc::EPERM.cast_unsigned();
+    const REFUSE: u32 = 0x0005_0000 | libc::EPERM as u32;
     let line = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut filter = [
         line(LOAD_NUMBER, 0, 0, 0),

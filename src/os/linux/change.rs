@@ -39,12 +39,15 @@ pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, F
     }
 }
 
+/// `MAP_FIXED_NOREPLACE`, which rustix leaves out for Android; the same on all processors that Rust's std knows but Alpha.
+const FIXED_NOREPLACE: MapFlags = MapFlags::from_bits_retain(0x10_0000);
+
 /// New pages at exactly this place, if nothing is there.
 pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
     let len = range.page_len()?;
     let mapped = sys::injected("mmap").and_then(|()| {
         let place = ptr::without_provenance_mut(range.first());
-        let how = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
+        let how = MapFlags::PRIVATE | FIXED_NOREPLACE;
         // SAFETY: where something is mapped already, the kernel refuses; one before 4.17 does not know the flag and takes the
         // place as a wish, which touches nobody's memory either (mmap(2)).
         unsafe { mm::mmap_anonymous(place, len.bytes(), flags(protection), how) }

@@ -405,7 +405,7 @@ fn a_guard_that_was_given_back_goes_off_once() {
         // SAFETY: the same.
         let record = unsafe { &*record };
         let watched = PageRange::containing(WATCHED.load(Ordering::Relaxed));
-        if record.ExceptionCode.cast_unsigned() != 0x8000_0001
+        if u32::from_ne_bytes(record.ExceptionCode.to_ne_bytes()) != 0x8000_0001
             || PageRange::containing(record.ExceptionInformation[1]) != watched
         {
             return 0; // EXCEPTION_CONTINUE_SEARCH
@@ -553,7 +553,7 @@ fn injected_failures_of_mappings_leave_nothing() {
         assert!(reached);
         let failure = failed.unwrap_err();
         assert_eq!(failure.kind(), kind);
-        if code == ERROR_COMMITMENT_LIMIT.cast_signed() {
+        if code == i32::try_from(ERROR_COMMITMENT_LIMIT).unwrap() {
             let error = failure.during(Operation::Allocate, None, None);
             assert!(
                 error.limit().is_some() && error.in_use().is_some() && error.remedy().is_some(),
@@ -803,7 +803,7 @@ fn what_cannot_be_locked_stays_as_it_was() {
 #[test]
 fn a_limit_of_locks_is_told_with_its_remedy() {
     let mapped = Mapped::new(4, Protection::READ_WRITE);
-    let code = ERROR_WORKING_SET_QUOTA.cast_signed();
+    let code = i32::try_from(ERROR_WORKING_SET_QUOTA).unwrap();
     let (failed, reached) = inject::fail_nth(Some("VirtualLock"), 0, code, || lock(mapped.0));
     assert!(reached);
     let error = failed.unwrap_err().during(Operation::Lock, Some(mapped.0), None);
@@ -870,7 +870,7 @@ fn locks_over_several_allocations_are_taken_back_as_one() {
             assert_eq!(locked_pages(all), others);
         }
     }
-    let code = ERROR_NOT_LOCKED.cast_signed();
+    let code = i32::try_from(ERROR_NOT_LOCKED).unwrap();
     let ((unlocked, reached), calls) =
         inject::calls_of(|| inject::fail_nth(Some("VirtualUnlock"), 0, code, || unlock(low.0)));
     assert!(reached);
