@@ -7,6 +7,7 @@
 //! | the same of another process, with files, names and memory used | [`Process`] |
 //! | many look-ups of one moment | [`Snapshot`] |
 //! | page sizes and boundaries | [`page`] |
+//! | pages that stay in memory, not in swap | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
 //!
 //! ```
@@ -63,6 +64,7 @@ mod region;
 
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 pub use error::{Error, ErrorKind, Operation, Result};
+pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{
     Backing, BackingKind, Device, Mapping, Mappings, Process, QueryIter, Region, Snapshot, SnapshotIter,

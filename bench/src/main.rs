@@ -4,6 +4,8 @@
 //! each measurement just long enough to show that it works.
 
 #[cfg(target_os = "linux")]
+mod lock;
+#[cfg(target_os = "linux")]
 mod look;
 mod measure;
 mod report;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
     let mut bench = measure::Bench::new(arguments.short, arguments.filter);
     #[cfg(target_os = "linux")]
     look::run(&mut bench);
+    #[cfg(target_os = "linux")]
+    lock::run(&mut bench);
     let groups = bench.finish();
     if groups.is_empty() {
         eprintln!("folio-bench: nothing to measure by that name, or on this system");
