@@ -13,6 +13,7 @@
 //! | pages that a thread opens for itself | [`KeyedPages`] |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
+//! | pages that stay in memory, not in swap | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
 //!
 //! ```
@@ -108,6 +109,7 @@ pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod,
 pub use error::{Error, ErrorKind, Operation, Result};
 #[cfg(feature = "std")]
 pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
+pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

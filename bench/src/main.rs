@@ -8,6 +8,8 @@ mod change;
 #[cfg(target_os = "linux")]
 mod keyed;
 #[cfg(target_os = "linux")]
+mod lock;
+#[cfg(target_os = "linux")]
 mod look;
 mod measure;
 mod report;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         look::run(&mut bench);
         change::run(&mut bench);
         keyed::run(&mut bench);
+        lock::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

@@ -1,5 +1,7 @@
 //! Floor 3: changing what pages grant, and holding them in memory, with guards that undo it.
 
+mod book;
+mod counts;
 mod fence;
 #[cfg(feature = "std")]
 mod keyed;
@@ -12,6 +14,7 @@ mod tests;
 pub use fence::{guard, seal, unguard};
 #[cfg(feature = "std")]
 pub use keyed::{KeyGuard, KeyGuardMut, KeyedPages};
+pub use lock::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub(crate) use protect::unknown_bits;
 pub use protect::{ProtectGuard, protect, protect_with_handle};
 

@@ -315,10 +315,23 @@ pub(super) fn note_listed(regions: usize) {
 /// line can have had before it, long ago.
 pub(crate) fn life() -> u64 {
     static LIVES: AtomicU64 = AtomicU64::new(0);
-    let kept = kept();
-    if ptr::eq(kept, &NO_PAGE) {
+    const UNDECIDED: u32 = 0;
+    const BY_PAGE: u32 = 1;
+    const BY_ID: u32 = 2;
+    /// By which of the two ways: decided once, since a process must not change its number, and a page that was not to be had the
+    /// first time may be had the next.
+    static WAY: AtomicU32 = AtomicU32::new(UNDECIDED);
+
+    let mut way = WAY.load(Ordering::Acquire);
+    if way == UNDECIDED {
+        let own = if ptr::eq(kept(), &NO_PAGE) { BY_ID } else { BY_PAGE };
+        way = WAY.compare_exchange(UNDECIDED, own, Ordering::AcqRel, Ordering::Acquire).err().unwrap_or(own);
+    }
+    if way == BY_ID {
         return u64::from(super::process_id()) | 1 << 63;
     }
+    // The page exists: who decided for it had seen it.
+    let kept = kept();
     match kept.life.load(Ordering::Relaxed) {
         0 => {
             // A parent's number was taken from the same counter before the fork, so that ours is another.

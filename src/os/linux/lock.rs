@@ -14,10 +14,16 @@ fn pointer(range: PageRange) -> *mut c_void {
     ptr::with_exposed_provenance_mut(range.first())
 }
 
+/// The kernel rounds the length of the whole address space up to 0, and then has nothing to do; of any other range up to the
+/// last address it says itself that the end is before the start.
+fn within_addresses(range: PageRange) -> Result<(), Errno> {
+    if range.first() == 0 && range.last() == usize::MAX { Err(Errno::INVAL) } else { Ok(()) }
+}
+
 /// Reads the pages in and keeps them.
 #[inline]
 pub(crate) fn lock(range: PageRange) -> Result<(), Failure> {
-    let locked = sys::injected("mlock").and_then(|()| {
+    let locked = sys::injected("mlock").and_then(|()| within_addresses(range)).and_then(|()| {
         // SAFETY: reads pages in and marks them; what they hold and grant stays the same (mlock(2)).
         unsafe { mm::mlock(pointer(range), range.len()) }
     });
@@ -26,11 +32,12 @@ pub(crate) fn lock(range: PageRange) -> Result<(), Failure> {
 
 /// Keeps the pages from when they come in.
 pub(crate) fn lock_on_fault(range: PageRange) -> Result<(), Failure> {
-    let locked = sys::injected("mlock2").and_then(|()| {
+    let locked = sys::injected("mlock2").and_then(|()| within_addresses(range)).and_then(|()| {
         // SAFETY: as `lock`.
         unsafe { mm::mlock_with(pointer(range), range.len(), MlockFlags::ONFAULT) }
     });
     locked.map_err(|errno| match errno {
+        Errno::INVAL if range.last() == usize::MAX => why::not_locked(range, errno),
         Errno::NOSYS | Errno::INVAL => Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
             .remedy("locking on fault takes Linux 4.4"),
         errno => why::not_locked(range, errno),
@@ -42,13 +49,14 @@ pub(crate) fn lock_on_fault(range: PageRange) -> Result<(), Failure> {
 pub(crate) fn unlock(range: PageRange) -> Result<(), Failure> {
     match munlock(range) {
         Ok(()) => Ok(()),
-        Err(Errno::NOMEM) => unlock_around_holes(range),
+        Err(Errno::NOMEM | Errno::INVAL) => unlock_around_holes(range),
         Err(errno) => Err(Failure::system(ErrorKind::System, errno.raw_os_error())),
     }
 }
 
 fn munlock(range: PageRange) -> Result<(), Errno> {
     sys::injected("munlock")?;
+    within_addresses(range)?;
     // SAFETY: changes neither what pages hold nor what they grant (munlock(2)).
     unsafe { mm::munlock(pointer(range), range.len()) }
 }
@@ -62,6 +70,9 @@ fn unlock_around_holes(range: PageRange) -> Result<(), Failure> {
         else {
             continue;
         };
+        if Some(run.first()) == super::VSYSCALL {
+            continue;
+        }
         match munlock(run) {
             Ok(()) => {}
             // Gone in the meantime.

@@ -113,7 +113,9 @@ pub(super) fn not_mapped(errno: Errno, len: usize) -> Failure {
 #[cold]
 pub(super) fn not_locked(range: PageRange, errno: Errno) -> Failure {
     match errno {
-        Errno::NOMEM if has_hole(range) => Failure::system(ErrorKind::Unmapped, errno.raw_os_error()),
+        Errno::NOMEM | Errno::INVAL if has_hole(range) => {
+            Failure::system(ErrorKind::Unmapped, errno.raw_os_error())
+        }
         Errno::NOMEM | Errno::PERM => {
             if lock_limit().is_some_and(|limit| {
                 wide(range.len()) > limit.saturating_sub(status_figure(b"VmLck:").unwrap_or(0))
