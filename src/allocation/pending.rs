@@ -70,9 +70,3 @@ fn try_all() {
         }
     }
 }
-
-/// How many wait: for tests.
-#[cfg(test)]
-pub(super) fn waiting() -> usize {
-    WAITING.iter().filter(|slot| slot.first.load(Ordering::Relaxed) != FREE).count()
-}
