@@ -249,12 +249,12 @@ impl Counts {
         if self.used == 0 {
             self.open_chunk(0);
         }
-        let (mut position, mut at) = self.split_at(pages.end, self.position(pages.end));
+        let (mut position, _) = self.split_at(pages.end, self.position(pages.end));
         // Chunks above that of the end do not begin by the first page either.
         if !self.chunk(position).is_some_and(|chunk| chunk.starts_by(pages.first)) {
             position = self.position(pages.first);
         }
-        (position, at) = self.split_at(pages.first, position);
+        let (mut position, mut at) = self.split_at(pages.first, position);
         let Some(chunk) = self.chunk(position) else { return };
         // What the step before has: a step that comes to the same goes.
         let mut previous = match at.checked_sub(1) {
