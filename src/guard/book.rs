@@ -32,8 +32,7 @@ struct Entries {
 // SAFETY: `entries` is reached through `Open` alone, of which there is one at a time in a process: see `Book::open`.
 unsafe impl Sync for Book {}
 
-static BOOK: Book =
-    Book { holder: AtomicU64::new(0), entries: UnsafeCell::new(Entries { life: 0, counts: Counts::EMPTY }) };
+static BOOK: Book = Book::new();
 
 /// The book, held by this thread until dropped.
 struct Open<'a>(&'a Book);

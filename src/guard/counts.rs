@@ -144,13 +144,29 @@ impl Counts {
     }
 
     /// One lock more for each of the pages.
+    #[inline]
     pub(super) fn add(&mut self, pages: Pages) {
+        if !self.add_apart(pages) {
+            self.add_anywhere(pages);
+        }
+    }
+
+    fn add_anywhere(&mut self, pages: Pages) {
         self.change(pages, |count| count.saturating_add(1), |_, _| {});
     }
 
     /// One lock less for each of the pages that have any. Calls `free` with the runs of pages that no lock holds any more,
     /// ascending: only those that this subtraction freed, or, with `idle_too`, also those that none had held.
+    #[inline]
     pub(super) fn subtract(&mut self, pages: Pages, idle_too: bool, mut free: impl FnMut(Pages)) {
+        match self.subtract_apart(pages) {
+            Some(0) => free(pages),
+            Some(_) => {}
+            None => self.subtract_anywhere(pages, idle_too, free),
+        }
+    }
+
+    fn subtract_anywhere(&mut self, pages: Pages, idle_too: bool, mut free: impl FnMut(Pages)) {
         let mut run = None;
         let less = |count: u32| if count == u32::MAX { count } else { count.saturating_sub(1) };
         self.change(pages, less, |page, change| match change {
@@ -163,6 +179,59 @@ impl Counts {
                 }
             }
         });
+    }
+
+    /// The common case, in less code, which after a system call has to be fetched anew: the count is the same in all of the pages
+    /// and beyond them, and the chunk has room. Says whether it was so.
+    #[inline]
+    fn add_apart(&mut self, pages: Pages) -> bool {
+        let position = self.position(pages.first);
+        let last = position.saturating_add(1) >= self.used;
+        let Some(chunk) = self.chunk_mut(position).filter(|chunk| chunk.len < IN_CHUNK - 1) else {
+            return false;
+        };
+        let at = chunk.before(pages.first);
+        match chunk.steps().get(at) {
+            Some(step) if step.page <= pages.end => return false,
+            None if !last => return false,
+            _ => {}
+        }
+        let count =
+            at.checked_sub(1).and_then(|before| chunk.steps().get(before)).map_or(0, |step| step.count);
+        if count == u32::MAX {
+            return false;
+        }
+        chunk.insert(at, Step { page: pages.end, count });
+        chunk.insert(at, Step { page: pages.first, count: count.saturating_add(1) });
+        true
+    }
+
+    /// The same the other way round: gives the count that the pages have then, like those before and behind them.
+    #[inline]
+    fn subtract_apart(&mut self, pages: Pages) -> Option<u32> {
+        let position = self.position(pages.first);
+        // What is left does not need to be joined to another chunk.
+        let chunk = self.chunk_mut(position).filter(|chunk| chunk.len > IN_CHUNK / 2 || position == 0)?;
+        let at = chunk.before(pages.first);
+        let before = match at.checked_sub(1) {
+            Some(before) => chunk.steps().get(before)?.count,
+            None if position == 0 => 0,
+            None => return None,
+        };
+        let [own, behind] = *chunk.steps().get(at..at.saturating_add(2))? else { return None };
+        let apart = own.page == pages.first
+            && behind.page == pages.end
+            && behind.count == before
+            && own.count.checked_sub(1) == Some(before)
+            && own.count != u32::MAX;
+        if !apart {
+            return None;
+        }
+        chunk.remove(at, at.saturating_add(2));
+        if chunk.len == 0 {
+            self.close_chunk(position);
+        }
+        Some(before)
     }
 
     fn chunk(&self, position: usize) -> Option<&Chunk> {
@@ -249,12 +318,12 @@ impl Counts {
         if self.used == 0 {
             self.open_chunk(0);
         }
-        let (mut position, mut at) = self.split_at(pages.end, self.position(pages.end));
+        let (mut position, _) = self.split_at(pages.end, self.position(pages.end));
         // Chunks above that of the end do not begin by the first page either.
         if !self.chunk(position).is_some_and(|chunk| chunk.starts_by(pages.first)) {
             position = self.position(pages.first);
         }
-        (position, at) = self.split_at(pages.first, position);
+        let (mut position, mut at) = self.split_at(pages.first, position);
         let Some(chunk) = self.chunk(position) else { return };
         // What the step before has: a step that comes to the same goes.
         let mut previous = match at.checked_sub(1) {
