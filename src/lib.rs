@@ -95,6 +95,9 @@ extern crate alloc;
 extern crate std;
 
 mod allocation;
+#[cfg(test)]
+#[path = "../tests/common/area.rs"]
+mod area;
 mod capabilities;
 mod error;
 mod guard;

@@ -22,6 +22,7 @@ fn beyond_the_limit_of_address_space_the_error_names_it() {
     child("beyond_the_limit_of_address_space_the_error_names_it", || {
         let used = Limits::current().unwrap().address_space().unwrap();
         let most = used + (64 << 20);
+        #[allow(clippy::useless_conversion, reason = "the width differs between processors")]
         let limit = libc::rlimit { rlim_cur: most.try_into().unwrap(), rlim_max: libc::RLIM_INFINITY };
         // SAFETY: lowers the soft limit of this process.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);

@@ -74,22 +74,19 @@ fn changing_and_holding_pages_allocates_nothing() {
     );
     let memory = memory.unwrap();
     let place = memory.as_ptr::<u8>();
-    // SAFETY: pages of this test's own, to which nobody has references.
-    let change = || unsafe {
-        folio::protect(place, page::size(), Protection::READ).unwrap();
-        folio::protect(place, page::size(), Protection::READ_WRITE).unwrap();
-    };
-    assert_eq!(allocations_of(change), 0);
+    for protection in [Protection::READ, Protection::READ_WRITE] {
+        // SAFETY: pages of this test's own, to which nobody has references.
+        let change = || unsafe { folio::protect(place, page::size(), protection) };
+        assert_eq!(allocations_of(change), 0);
+    }
     // SAFETY: likewise.
     let for_a_while =
         || unsafe { folio::protect_with_handle(place, page::size(), Protection::READ) }.unwrap().restore();
     assert_eq!(allocations_of(for_a_while), 0);
     // SAFETY: likewise.
-    let guarded = || unsafe {
-        folio::guard(place, 1).unwrap();
-        folio::unguard(place, 1, Protection::READ_WRITE).unwrap();
-    };
-    assert_eq!(allocations_of(guarded), 0);
+    assert_eq!(allocations_of(|| unsafe { folio::guard(place, 1) }), 0);
+    // SAFETY: likewise.
+    assert_eq!(allocations_of(|| unsafe { folio::unguard(place, 1, Protection::READ_WRITE) }), 0);
     // The first lock makes room for the counts.
     let held = || drop(folio::lock(place, memory.len()).unwrap());
     held();

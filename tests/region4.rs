@@ -36,9 +36,11 @@ fn a_program_for_region_does_the_same() -> region::Result<()> {
     assert_eq!(memory.as_ptr_range::<u8>().start.addr(), memory.as_range().start);
     assert_eq!(memory.as_mut_ptr_range::<u8>().end.addr(), memory.as_range().end);
 
+    // SAFETY: pages of this test's own, to which nobody has references.
     unsafe { region::protect(first, size, Protection::READ)? };
     assert_eq!(region::query(first)?.protection(), Protection::READ);
     {
+        // SAFETY: as above.
         let _guard: ProtectGuard =
             unsafe { region::protect_with_handle(first, size, Protection::READ_WRITE)? };
         assert_eq!(region::query(first)?.protection(), Protection::READ_WRITE);
@@ -47,9 +49,11 @@ fn a_program_for_region_does_the_same() -> region::Result<()> {
 
     let guard: LockGuard = region::lock(first, size)?;
     std::mem::forget(guard);
+    // SAFETY: nothing is asked for here.
     unsafe { region::unlock(first, size)? };
 
     let (address, length) = memory.into_raw_parts::<u8>();
+    // SAFETY: just taken apart.
     drop(unsafe { Allocation::from_raw_parts(address, length) });
 
     // What is mapped by then is left alone, where `region` would have replaced it.

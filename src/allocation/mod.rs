@@ -79,11 +79,11 @@ fn sensible(len: usize, protection: Protection) -> core::result::Result<PageLen,
 ///
 /// # Cost
 ///
-/// As [`alloc`].
+/// As [`alloc()`].
 ///
 /// # Errors
 ///
-/// As [`alloc`], and
+/// As [`alloc()`], and
 ///
 /// - [`ErrorKind::Occupied`](crate::ErrorKind::Occupied): something is mapped in the range already.
 /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the range reaches above what a process may use.

@@ -1,7 +1,5 @@
 //! Systems without protection keys: `keys` of every backend but that of Linux.
 
-#![cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
-
 use super::Rights;
 use crate::error::{ErrorKind, Failure};
 use crate::protection::Protection;

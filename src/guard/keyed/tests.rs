@@ -8,10 +8,7 @@ use std::string::ToString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
-#[path = "../../../tests/common/area.rs"]
-#[allow(clippy::duplicate_mod, reason = "other unit tests use it, too")]
-mod area;
-use area::skipped;
+use crate::area::skipped;
 
 /// Keys are few, and some tests want to know the number of the next one: one test at a time. `None` where there are none.
 fn keys(test: &str) -> Option<MutexGuard<'static, ()>> {

@@ -13,9 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::string::String;
 use std::vec::Vec;
 
-#[path = "../../../tests/common/area.rs"]
-mod area;
-use area::Area;
+use crate::area::Area;
 
 fn listed(address: usize, len: usize) -> Vec<Region> {
     query_range(without_provenance::<u8>(address), len).unwrap().collect::<Result<_, _>>().unwrap()
@@ -79,7 +77,7 @@ fn ioctl_is_there() -> bool {
 }
 
 fn skip(test: &str, why: &str) {
-    area::skipped(test, why);
+    crate::area::skipped(test, why);
 }
 
 const NO_IOCTL: &str = "this kernel has no PROCMAP_QUERY (Linux 6.11)";

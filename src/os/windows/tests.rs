@@ -27,9 +27,7 @@ use windows_sys::Win32::System::Memory::{
 };
 use windows_sys::Win32::System::ProcessStatus::PSAPI_WORKING_SET_EX_INFORMATION;
 
-#[path = "../../../tests/common/area.rs"]
-mod area;
-use area::skipped;
+use crate::area::skipped;
 
 const GRANULE: usize = 64 << 10;
 

@@ -17,9 +17,7 @@ fn smaps(address: usize, key: &str) -> Option<String> {
     lines.take_while(|line| line.contains(':')).find_map(|line| Some(line.strip_prefix(key)?.trim().into()))
 }
 
-#[path = "../../../../tests/common/area.rs"]
-mod area;
-use area::skipped;
+use crate::area::skipped;
 
 /// arm64: pages whose branches may only lead to marked places stay so.
 #[test]
