@@ -79,6 +79,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 #![cfg_attr(
+    not(feature = "std"),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "some lead to what is there with the feature `std` only"
+    )
+)]
+#![cfg_attr(
     not(test),
     deny(
         clippy::arithmetic_side_effects,
