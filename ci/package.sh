@@ -2,7 +2,10 @@
 # What would be published: the packages of the library and the tool build by themselves, and the library with the oldest
 # versions of its direct dependencies that it admits.
 source "$(dirname "$0")/common.sh"
-cargo package --quiet --allow-dirty -p folio -p folio-cli
+# The tool's package is built upon the library's, which cargo unpacks and compiles once for each version number and never again:
+# what an earlier run left has to go.
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache,index}/-* "$CARGO_TARGET_DIR"/packages/debug/.fingerprint/folio-*
+CARGO_TARGET_DIR="$CARGO_TARGET_DIR/packages" cargo package --quiet --allow-dirty -p folio -p folio-cli
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -r Cargo.toml src README.md "$work"

@@ -6,7 +6,7 @@ use crate::protection::Protection;
 use crate::range::PageRange;
 
 fn touched<T>(address: *const T, len: usize, operation: Operation) -> Result<PageRange> {
-    address.expose_provenance();
+    let _exposed = address.expose_provenance();
     PageRange::touching(address.addr(), len)
         .map_err(|failure| failure.during(operation, Some(PageRange::containing(address.addr())), None))
 }

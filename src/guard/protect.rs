@@ -69,7 +69,7 @@ use core::ops::Range;
 #[inline]
 pub unsafe fn protect<T>(address: *const T, len: usize, protection: Protection) -> Result<()> {
     let range = checked(address.addr(), len, protection)?;
-    address.expose_provenance();
+    let _exposed = address.expose_provenance();
     // SAFETY: the caller's promise.
     unsafe { os::protect(range, protection) }
         .map_err(|failure| failure.during(Operation::Protect, Some(range), None))
@@ -146,7 +146,7 @@ pub unsafe fn protect_with_handle<T>(
     protection: Protection,
 ) -> Result<ProtectGuard> {
     let range = checked(address.addr(), len, protection)?;
-    address.expose_provenance();
+    let _exposed = address.expose_provenance();
     let failed = |failure: Failure| failure.during(Operation::Protect, Some(range), None);
     let mut before = Runs::new(range);
     os::accesses(range, protection, &mut |run, access| before.push(run, access)).map_err(failed)?;
