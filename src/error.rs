@@ -192,6 +192,9 @@ impl Error {
 
     /// For calls that change a range page by page: the part of it that is changed in spite of the failure, and could not be
     /// changed back. `None` when all is as it was.
+    ///
+    /// It reaches from the first changed page to the last one; of the pages between, some may be as they were. Where the system
+    /// does not tell how far it came, it is all that may be changed.
     pub fn changed(&self) -> Option<Range<usize>> {
         self.failure.extra.as_ref()?.changed.map(PageRange::to_range)
     }

@@ -19,7 +19,8 @@ use crate::range::{PageLen, PageRange};
 ///
 /// # Cost
 ///
-/// One system call, one more for the drop; no allocation. Memory is taken when a page is first touched; see
+/// One system call, one more for the drop; no allocation. (And one for each allocation that could not be unmapped when it was
+/// dropped, of which at most 64 wait.) Memory is taken when a page is first touched; see
 /// [`lock`](crate::lock) for taking it at once.
 ///
 /// # Errors

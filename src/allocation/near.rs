@@ -2,7 +2,7 @@
 
 use super::owned::Allocation;
 use super::{pending, sensible};
-use crate::error::{Error, ErrorKind, Failure, Operation, Result};
+use crate::error::{ErrorKind, Failure, Operation, Result};
 use crate::os;
 use crate::page;
 use crate::protection::Protection;
@@ -21,13 +21,15 @@ use alloc::vec::Vec;
 ///
 /// # Cost
 ///
-/// A listing of the regions within the distance (see [`query_range`](crate::query_range)), two queries and the allocation; again for
-/// each place that was taken in between or that the system does not give.
+/// A listing of the regions within the distance (see [`query_range`](crate::query_range)), for which the heap is used, two queries
+/// of the [backing](crate::Process::backing) for each gap that is tried from the nearest on (mostly one or two), and the
+/// allocation; all again for each place that was taken in between or that the system does not give, of which there are few.
 ///
 /// # Errors
 ///
 /// As [`alloc`](crate::alloc()) and [`query_range`](crate::query_range); and [`ErrorKind::Exhausted`] when there is no room for
-/// so much within the distance. [`Error::range`] is where it was looked for.
+/// so much within the distance. [`Error::range`](crate::Error::range) is where it was looked for. The lowest 64 KiB of the
+/// address space are given to nobody.
 ///
 /// # Platforms
 ///
@@ -58,42 +60,62 @@ pub fn alloc_near<T>(
     let reach =
         Reach { address, first: address.saturating_sub(distance), last: address.saturating_add(distance) };
     let window = reach.window();
-    let failed = |failure: Failure| failure.during(Operation::Allocate, Some(window), None);
-
-    // Gaps in which the system gives nothing: below the lowest address, above the highest one.
-    let mut refused = Vec::new();
-    let mut last_failure = None;
-    // Each round but the last was one in which somebody took the place, or in which a gap was ruled out, of which there are few.
-    for _ in 0..ROUNDS {
-        let Some(place) = nearest(&reach, window, len, &refused).map_err(failed)? else { break };
-        match os::map_at(place.pages, protection) {
-            // SAFETY: `map_at` gave exactly these pages, to nobody else.
-            Ok(base) => return Ok(unsafe { Allocation::own(base, len.bytes()) }),
-            Err(failure) if failure.kind() == ErrorKind::Occupied => last_failure = None,
-            Err(failure) if matches!(failure.kind(), ErrorKind::NotPermitted | ErrorKind::InvalidInput) => {
-                refused.push(place.gap);
-                last_failure = Some(failure);
-            }
-            Err(failure) => return Err(failed(failure)),
-        }
+    let given = search(&reach, window, len, |pages| os::map_at(pages, protection));
+    match given {
+        // SAFETY: `map_at` gave exactly these pages, to nobody else.
+        Ok(base) => Ok(unsafe { Allocation::own(base, len.bytes()) }),
+        Err(failure) => Err(failure.during(Operation::Allocate, Some(window), None)),
     }
-    Err(none(window, last_failure))
 }
 
+/// How often another thread may be quicker.
 const ROUNDS: usize = 1000;
 
-#[cold]
-fn none(window: PageRange, last_failure: Option<Failure>) -> Error {
-    let failure = match last_failure {
-        // Refused everywhere for what it is, not for where.
+/// How many gaps the system may refuse before it is taken for a refusal of what is asked for, not of the place: those below the
+/// lowest address and above the highest one are few. Each costs a listing.
+const REFUSALS: usize = 8;
+
+/// Tries places from the nearest on.
+fn search<T>(
+    reach: &Reach,
+    window: PageRange,
+    len: PageLen,
+    mut give: impl FnMut(PageRange) -> core::result::Result<T, Failure>,
+) -> core::result::Result<T, Failure> {
+    let mut refused = Vec::new();
+    let mut last_refusal = None;
+    let mut taken = None;
+    for _ in 0..ROUNDS {
+        if refused.len() >= REFUSALS {
+            break;
+        }
+        let Some(place) = nearest(reach, window, len, &refused)? else { break };
+        let failure = match give(place.pages) {
+            Ok(given) => return Ok(given),
+            Err(failure) => failure,
+        };
+        match failure.kind() {
+            // Somebody was quicker. If the same place is found free once more, it is the system that keeps it.
+            ErrorKind::Occupied if taken != Some(place.pages) => taken = Some(place.pages),
+            ErrorKind::Occupied => refused.push(place.gap),
+            ErrorKind::NotPermitted | ErrorKind::InvalidInput => {
+                refused.push(place.gap);
+                last_refusal = Some(failure);
+            }
+            _ => return Err(failure),
+        }
+    }
+    Err(match last_refusal {
+        // Refused for what it is, not for where: it says itself why.
         Some(failure) if failure.kind() == ErrorKind::NotPermitted => failure,
-        _ => Failure::new(ErrorKind::Exhausted),
-    };
-    failure
-        .detail("there is no room for so much within the distance")
-        .remedy("ask for less, or reach further")
-        .during(Operation::Allocate, Some(window), None)
+        _ => Failure::new(ErrorKind::Exhausted)
+            .detail("there is no room for so much within the distance")
+            .remedy("ask for less, or reach further"),
+    })
 }
+
+/// Below this nobody gets anything: systems keep 64 KiB free, so that null pointers with an offset point to nothing.
+const LOWEST: usize = 64 << 10;
 
 /// What is within reach: bytes from `first` to `last`.
 struct Reach {
@@ -112,10 +134,9 @@ impl Reach {
     /// Where `len` bytes in a gap are nearest, aligned; `None` when they do not fit, or not within reach.
     fn nearest_in(&self, gap: PageRange, len: PageLen) -> Option<PageRange> {
         let align_mask = page::granularity().checked_sub(1)?;
-        // The page at address 0 is nobody's, even where the system would give it.
-        let lowest = self.first.max(gap.first()).max(1).checked_add(align_mask)? & !align_mask;
+        let lowest = self.first.max(gap.first()).max(LOWEST).checked_add(align_mask)? & !align_mask;
         // The last byte of all belongs to nobody.
-        let last = self.last.min(gap.last()).min(usize::MAX.wrapping_sub(1));
+        let last = self.last.min(gap.last()).min(usize::MAX ^ 1);
         let highest = last.checked_sub(len.bytes().checked_sub(1)?)? & !align_mask;
         if lowest > highest {
             return None;
@@ -150,22 +171,23 @@ fn nearest(
     len: PageLen,
     refused: &[PageRange],
 ) -> core::result::Result<Option<Place>, Failure> {
-    let mut best: Option<Place> = None;
+    let mut candidates = Vec::new();
     let mut consider = |gap: PageRange| {
-        if refused.iter().any(|refused| refused.intersection(gap).is_some()) {
-            return;
-        }
-        let better =
-            |pages| best.as_ref().is_none_or(|best| reach.furthest(pages) < reach.furthest(best.pages));
-        let Some(pages) = reach.nearest_in(gap, len).filter(|&pages| better(pages)) else { return };
-        let Some(free) = room_to_grow(gap, pages) else { return };
-        if let Some(pages) = reach.nearest_in(free, len).filter(|&pages| better(pages)) {
-            best = Some(Place { gap, pages });
+        if refused.iter().all(|refused| refused.intersection(gap).is_none()) {
+            if let Some(pages) = reach.nearest_in(gap, len) {
+                candidates.push((reach.furthest(pages), gap));
+            }
         }
     };
-    // From a page below the window on, so that what stands before the first gap is seen.
-    let mut next = Some(window.first());
-    let mut walk = os::Walk::new(&os::Target::CURRENT, window, Detail::Region)?;
+    // Also what stands near the window, if it may want to grow into it.
+    let range = Reach {
+        address: reach.address,
+        first: window.first().saturating_sub(FOR_HEAP),
+        last: window.last().saturating_add(FOR_STACK),
+    }
+    .window();
+    let mut next = Some(range.first());
+    let mut walk = os::Walk::new(&os::Target::CURRENT, range, Detail::Region)?;
     while let Some(region) = walk.step()? {
         if let (Some(from), Some(before)) = (next, region.base.checked_sub(1)) {
             if let Some(gap) = PageRange::between(from, before) {
@@ -178,29 +200,43 @@ fn nearest(
             None => None,
         };
     }
-    if let Some(gap) = next.and_then(|from| PageRange::between(from, window.last())) {
+    if let Some(gap) = next.and_then(|from| PageRange::between(from, range.last())) {
         consider(gap);
     }
-    Ok(best)
+    // What stands beside a gap is asked of the nearest gaps only, until none of the others can be better: there may be many
+    // thousands, and where the text has to be read for it, a question costs as much as the listing.
+    candidates.sort_unstable_by_key(|&(furthest, _)| furthest);
+    let mut best: Option<(usize, Place)> = None;
+    for (furthest, gap) in candidates {
+        if best.as_ref().is_some_and(|&(best, _)| best <= furthest) {
+            break;
+        }
+        let Some(pages) = room_to_grow(gap).and_then(|free| reach.nearest_in(free, len)) else { continue };
+        let furthest = reach.furthest(pages);
+        if best.as_ref().is_none_or(|&(best, _)| furthest < best) {
+            best = Some((furthest, Place { gap, pages }));
+        }
+    }
+    Ok(best.map(|(_, place)| place))
 }
 
 /// How much the stack may want below it, and the heap above it.
 const FOR_STACK: usize = 256 << 20;
 const FOR_HEAP: usize = 64 << 20;
 
-/// The gap without what the heap below it or the stack above it may grow into, if the place wanted is there.
-fn room_to_grow(gap: PageRange, wanted: PageRange) -> Option<PageRange> {
-    let kind = |address: Option<usize>| {
-        let backing = Process::current().backing(address?).ok()?;
-        Some(backing.kind())
+/// The gap without what the heap below it or the stack above it may grow into.
+fn room_to_grow(gap: PageRange) -> Option<PageRange> {
+    let is = |address: Option<usize>, kind| {
+        address.is_some_and(|address| {
+            Process::current().backing(address).is_ok_and(|backing| backing.kind() == kind)
+        })
     };
     let mut first = gap.first();
     let mut last = gap.last();
-    if wanted.first().wrapping_sub(first) < FOR_HEAP && kind(first.checked_sub(1)) == Some(BackingKind::Heap)
-    {
+    if is(first.checked_sub(1), BackingKind::Heap) {
         first = first.saturating_add(FOR_HEAP);
     }
-    if last.wrapping_sub(wanted.last()) < FOR_STACK && kind(last.checked_add(1)) == Some(BackingKind::Stack) {
+    if is(last.checked_add(1), BackingKind::Stack) {
         last = last.saturating_sub(FOR_STACK);
     }
     PageRange::between(first, last)
@@ -228,7 +264,7 @@ mod tests {
             };
             let gap = PageRange::between(first * granule, (first + count) * granule - 1).unwrap();
             let len = PageLen::covering(len * granule).unwrap();
-            let best = (first.max(1)..first + count)
+            let best = (first.max(LOWEST.div_ceil(granule))..first + count)
                 .filter_map(|start| PageRange::starting_at(start * granule, len))
                 .filter(|place| place.last() <= gap.last())
                 .filter(|place| place.first() >= reach.first && place.last() <= reach.last)
@@ -253,5 +289,77 @@ mod tests {
         assert!(reach.nearest_in(all, len).unwrap().last() < usize::MAX);
         let reach = Reach { address: 0, first: 0, last: 0 };
         assert_eq!(reach.nearest_in(all, len), None);
+    }
+    fn everywhere() -> (Reach, PageRange, PageLen) {
+        let address = (everywhere as *const ()).addr();
+        let reach = Reach { address, first: 0, last: usize::MAX };
+        let window = reach.window();
+        (reach, window, PageLen::covering(1).unwrap())
+    }
+
+    /// A place that is free to see and yet never given (a system that takes wishes only, a security module that forbids this
+    /// protection everywhere) was tried a thousand times, and each time all was listed.
+    #[test]
+    fn what_is_never_given_is_soon_given_up() {
+        let (reach, window, len) = everywhere();
+        for kind in [ErrorKind::Occupied, ErrorKind::NotPermitted, ErrorKind::InvalidInput] {
+            let mut tried = 0;
+            let given = search::<()>(&reach, window, len, |_| {
+                tried += 1;
+                Err(Failure::new(kind).detail("why"))
+            });
+            let expected = if kind == ErrorKind::NotPermitted { kind } else { ErrorKind::Exhausted };
+            assert_eq!(given.unwrap_err().kind(), expected);
+            assert!((2..=2 * REFUSALS).contains(&tried), "{tried}");
+        }
+    }
+
+    /// Somebody who is quicker once costs nothing but another round, also at the same place.
+    #[test]
+    fn what_was_taken_once_is_tried_again() {
+        let (reach, window, len) = everywhere();
+        let mut tried = 0;
+        let given = search(&reach, window, len, |pages| {
+            tried += 1;
+            if tried == 1 { Err(Failure::new(ErrorKind::Occupied)) } else { Ok(pages) }
+        });
+        assert!(given.unwrap().first() >= LOWEST);
+        assert_eq!(tried, 2);
+    }
+
+    /// The text of a refusal was that there is no room.
+    #[test]
+    fn a_refusal_says_why_itself() {
+        let (reach, window, len) = everywhere();
+        let refused = search::<()>(&reach, window, len, |_| {
+            Err(Failure::new(ErrorKind::NotPermitted).detail("a policy forbids it"))
+        });
+        let error = refused.unwrap_err().during(Operation::Allocate, None, None);
+        let text = alloc::format!("{error}");
+        assert!(text.contains("a policy forbids it") && !text.contains("no room"), "{text}");
+    }
+
+    /// With the address among the lowest, which nobody gets, what lies above them in the same gap was given up, too.
+    #[test]
+    fn the_lowest_addresses_are_passed_over() {
+        let len = PageLen::covering(1).unwrap();
+        let gap = PageRange::between(0, PageRange::containing(8 << 20).last()).unwrap();
+        let reach = Reach { address: 4096, first: 0, last: 1 << 20 };
+        assert_eq!(reach.nearest_in(gap, len).unwrap().first(), LOWEST.next_multiple_of(page::granularity()));
+    }
+
+    /// Of the room of a heap that stands just below the window nothing was known.
+    #[test]
+    fn the_heap_has_room_where_it_is_out_of_reach_itself() {
+        let is_heap = |range: &core::ops::Range<usize>| {
+            Process::current().backing(range.start).is_ok_and(|backing| backing.kind() == BackingKind::Heap)
+        };
+        let regions = Process::current().regions().unwrap();
+        let heap = regions.map(|region| region.unwrap().as_range()).find(is_heap);
+        let Some(end) = heap.map(|range| range.end) else { return };
+        let first = end + 16 * page::size();
+        let reach = Reach { address: first, first, last: first + (1 << 20) };
+        let place = nearest(&reach, reach.window(), PageLen::covering(1).unwrap(), &[]).unwrap();
+        assert!(place.is_none_or(|place| place.pages.first() >= end + FOR_HEAP), "{end:#x}");
     }
 }

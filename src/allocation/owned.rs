@@ -1,7 +1,7 @@
 //! An allocation, and what becomes of it.
 
 use super::pending;
-use crate::error::{Error, Failure, Operation};
+use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::guard::report;
 use crate::os;
 use crate::range::PageRange;
@@ -187,8 +187,9 @@ impl fmt::Debug for Allocation {
     }
 }
 
-/// Gives the pages back to the system. Where that fails (see [`free`](Self::free)) it is tried again at the next allocation or
-/// drop; a failure is reported on standard error in builds with debug assertions.
+/// Gives the pages back to the system. Where that fails for want of mappings (see [`free`](Self::free)) it is tried again at the
+/// next allocation or drop, for up to 64 allocations at a time; what the system does not permit (sealed pages) stays mapped. A
+/// failure is reported on standard error in builds with debug assertions.
 impl Drop for Allocation {
     #[inline]
     fn drop(&mut self) {
@@ -203,8 +204,11 @@ impl Drop for Allocation {
 
 #[cold]
 fn leave(pages: PageRange, failure: Failure) {
-    // SAFETY: the pages were an allocation's, which has ended.
-    let _kept = unsafe { pending::keep(pages) };
+    // What is forbidden now stays so: trying again would cost every later allocation a call.
+    if failure.kind() != ErrorKind::NotPermitted {
+        // SAFETY: the pages were an allocation's, which has ended.
+        let _kept = unsafe { pending::keep(pages) };
+    }
     report(&failure.during(Operation::Free, Some(pages), None));
 }
 

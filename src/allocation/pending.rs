@@ -34,7 +34,8 @@ pub(super) unsafe fn keep(range: PageRange) -> bool {
         if slot.first.compare_exchange(FREE, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             slot.last.store(range.last(), Ordering::Relaxed);
             slot.first.store(range.first(), Ordering::Release);
-            ANY.store(true, Ordering::Release);
+            // Not a store: of those whoever takes the flag down would see the last one only, and with it that slot only.
+            ANY.swap(true, Ordering::AcqRel);
             return true;
         }
     }
@@ -51,8 +52,9 @@ pub(super) fn give_back() {
 
 #[cold]
 fn try_all() {
-    // Whoever keeps one from here on sets it again.
-    ANY.store(false, Ordering::Release);
+    // Whoever keeps one from here on sets it again; what was kept before is seen below. (A store could become visible after the
+    // slots were looked at, and take down the flag for one that was kept in between.)
+    ANY.swap(false, Ordering::AcqRel);
     for slot in &WAITING {
         let first = slot.first.load(Ordering::Acquire);
         if first == FREE || first == BUSY {
@@ -66,7 +68,7 @@ fn try_all() {
         let done = range.is_none_or(|range| unsafe { os::unmap(range) }.is_ok());
         slot.first.store(if done { FREE } else { first }, Ordering::Release);
         if !done {
-            ANY.store(true, Ordering::Release);
+            ANY.swap(true, Ordering::AcqRel);
         }
     }
 }

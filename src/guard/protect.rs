@@ -119,7 +119,7 @@ pub(crate) fn unknown_bits() -> Failure {
 ///
 /// Beside reading, writing and executing, these are given back: on Windows all that `VirtualQuery` tells (`PAGE_GUARD`,
 /// `PAGE_WRITECOPY`, `PAGE_NOCACHE`, …), on Linux the protection key and the marked branch targets of arm64. (Where these could be
-/// lost — x86 with protection keys and pages that are or become executable alone; arm64 and executable pages — finding
+/// lost — pages that are or become executable alone; on arm64 with marked branch targets all executable pages — finding
 /// them out takes the text of `smaps`, and some ten microseconds for each region before them.) Maximum protections are not
 /// changed on any system. OpenBSD ends a program under `pledge(2)` that asks for its mappings, as this call does; [`protect`] does
 /// not.
@@ -170,8 +170,8 @@ pub unsafe fn protect_with_handle<T>(
     }
 }
 
-/// Gives the pages of a range back what they granted. On failure goes on with those behind; says from where on some are not as
-/// they were, and why the first of them is not.
+/// Gives the pages of a range back what they granted. On failure goes on with those behind; says from where to where some are not
+/// as they were, and why the first of them is not.
 ///
 /// # Safety
 ///
@@ -180,18 +180,27 @@ unsafe fn give_back(
     before: &Runs<Access>,
     part: PageRange,
 ) -> core::result::Result<(), (PageRange, Failure)> {
-    let mut failed = None;
+    let mut failed: Option<(PageRange, Failure)> = None;
+    let mut fail = |pages: PageRange, failure| match &mut failed {
+        Some((all, _)) => *all = PageRange::between(all.first(), pages.last()).unwrap_or(pages),
+        None => failed = Some((pages, failure)),
+    };
     for (run, access) in before.within(part) {
         // SAFETY: the caller's promise.
         let Err(failure) = (unsafe { os::give_back(run, access) }) else { continue };
-        failed.get_or_insert((run, failure));
         // Something of the run is gone, or cannot be changed any more: the pieces that can are.
         let mut there = Runs::new(run);
-        let _listed = os::accesses(run, Protection::NONE, &mut |piece, access| there.push(piece, access));
+        let listed = os::accesses(run, Protection::NONE, &mut |piece, now| there.push(piece, now));
+        let mut first = Some(failure);
+        if listed.is_err() || there.hole().is_some() {
+            fail(run, first.take().unwrap_or(Failure::new(ErrorKind::Unmapped)));
+        }
         for (piece, now) in there.iter() {
             if now != access {
                 // SAFETY: the caller's promise.
-                let _given = unsafe { os::give_back(piece, access) };
+                if let Err(again) = unsafe { os::give_back(piece, access) } {
+                    fail(piece, first.take().unwrap_or(again));
+                }
             }
         }
     }
@@ -221,7 +230,7 @@ impl ProtectGuard {
     ///
     /// - [`ErrorKind::Unmapped`]: some pages are not mapped any more. All others have what they had.
     /// - [`ErrorKind::Exhausted`], [`ErrorKind::NotPermitted`]: as for [`protect`]; some pages could not be given back what they
-    ///   granted, all others were. [`Error::range`] is the first run that failed.
+    ///   granted, all others were. [`Error::range`] reaches from the first of them to the last.
     pub fn restore(mut self) -> Result<()> {
         self.end()
     }

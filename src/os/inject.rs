@@ -37,6 +37,9 @@ mod active {
         call: Option<&'static str>,
         skip: usize,
         code: i32,
+        /// All from there on, not one.
+        lasting: bool,
+        failed: bool,
     }
 
     pub(crate) fn point(call: &'static str) -> Option<i32> {
@@ -56,7 +59,7 @@ mod active {
             ORDER.set(Some(order));
             return None;
         }
-        ORDER.set(None);
+        ORDER.set(order.lasting.then_some(Order { failed: true, ..order }));
         Some(order.code)
     }
 
@@ -67,14 +70,26 @@ mod active {
         code: i32,
         body: impl FnOnce() -> T,
     ) -> (T, bool) {
-        ORDER.set(Some(Order { call, skip: n, code }));
+        ORDER.set(Some(Order { call, skip: n, code, lasting: false, failed: false }));
         let result = body();
         (result, ORDER.take().is_none())
     }
 
+    /// Runs `body` with all calls of this thread failing from the `n`-th on (from 0). Says whether it came so far.
+    pub(crate) fn fail_from<T>(
+        call: Option<&'static str>,
+        n: usize,
+        code: i32,
+        body: impl FnOnce() -> T,
+    ) -> (T, bool) {
+        ORDER.set(Some(Order { call, skip: n, code, lasting: true, failed: false }));
+        let result = body();
+        (result, ORDER.take().is_some_and(|order| order.failed))
+    }
+
     /// Lets this thread's next call of a name fail: from what [`just_before`] runs, say, where another order is done with.
     pub(crate) fn order(call: &'static str, code: i32) {
-        ORDER.set(Some(Order { call: Some(call), skip: 0, code }));
+        ORDER.set(Some(Order { call: Some(call), skip: 0, code, lasting: false, failed: false }));
     }
 
     /// Lets something happen just before this thread's next call of a name: what a signal handler or another thread could do.

@@ -67,6 +67,10 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
         Err(Errno::INVAL | Errno::NOMEM) if why::above_all(range) => {
             Err(Failure::invalid("the addresses are above those that a process may use"))
         }
+        // The kernel looks at other things first: how many mappings there are, whether the end is too high.
+        Err(Errno::NOMEM) if why::has_any(range) => {
+            Err(Failure::system(ErrorKind::Occupied, Errno::NOMEM.raw_os_error()))
+        }
         Err(errno) => Err(why::not_mapped(errno, len.bytes())),
     }
 }
@@ -157,6 +161,8 @@ fn not_protected(range: PageRange, protection: Protection, errno: Errno) -> Fail
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
     };
     match changed {
+        // Not known: all of it may be.
+        _ if walked.is_err() => failure.changed(range),
         // Where the whole range is as it was to become, it was so before, or became so in the meantime.
         Some(changed) if changed != range => failure.changed(changed),
         _ => failure,
@@ -198,10 +204,12 @@ pub(crate) fn accesses(
 
 /// Whether `maps` tells too little of pages with this protection to give them back what they have after a change `to` another.
 ///
-/// `mprotect` leaves a page its protection key, unless it is or becomes executable alone (`__arch_override_mprotect_pkey`).
+/// `mprotect` leaves a page its protection key, unless it is or becomes executable alone (`arch_override_mprotect_pkey`, the same on
+/// x86, arm64 and powerpc).
 fn needs_more(protection: Protection, to: Protection) -> bool {
     let alone = Protection::EXECUTE;
-    (keys::COMPILED && (protection == alone || to == alone))
+    protection == alone
+        || to == alone
         || (protection.contains(Protection::EXECUTE) && sys::has_branch_targets())
 }
 
@@ -284,21 +292,31 @@ pub(crate) unsafe fn install_guard(range: PageRange) -> Result<(), Failure> {
         // The kernel goes around holes: the rest is guarded.
         Err(errno) => return Err(not_guarded(range, errno).changed(range)),
     }
+    // The kernel goes from mapping to mapping: those before one that it refuses are guarded, and have lost their content.
+    let so_far = |failure: Failure| if is_one_mapping(range) { failure } else { failure.changed(range) };
     let dropped = sys::injected("madvise").and_then(|()| {
         // SAFETY: the caller's promise: nobody uses the content.
         unsafe { mm::madvise(pointer(range), range.len(), Advice::LinuxDontNeed) }
     });
     match dropped {
         // SAFETY: the caller's promise.
-        Ok(()) => unsafe { protect(range, Protection::NONE) },
-        Err(errno) => Err(not_guarded(range, errno)),
+        Ok(()) => unsafe { protect(range, Protection::NONE) }.map_err(|failure| failure.changed(range)),
+        Err(errno) => Err(so_far(not_guarded(range, errno))),
     }
+}
+
+fn is_one_mapping(range: PageRange) -> bool {
+    let first = query(&Target::CURRENT, PageRange::containing(range.first()));
+    matches!(first, Ok(Some(region)) if region.last() >= range.last())
 }
 
 #[cold]
 fn not_guarded(range: PageRange, errno: Errno) -> Failure {
     match errno {
-        Errno::NOMEM if why::has_hole(range) => Failure::system(ErrorKind::Unmapped, errno.raw_os_error()),
+        // The latter where the range reaches to the top of all addresses, which the kernel takes for nonsense.
+        Errno::NOMEM | Errno::INVAL if why::has_hole(range) => {
+            Failure::system(ErrorKind::Unmapped, errno.raw_os_error())
+        }
         Errno::NOMEM => why::too_many_mappings(errno),
         Errno::PERM => sealed(errno),
         Errno::INVAL => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
@@ -316,12 +334,14 @@ fn not_guarded(range: PageRange, errno: Errno) -> Failure {
 pub(crate) unsafe fn remove_guard(range: PageRange, protection: Protection) -> Result<(), Failure> {
     // SAFETY: takes only what `GUARD_INSTALL` put there.
     match unsafe { sys::advise(range, sys::GUARD_REMOVE) } {
+        // SAFETY: the caller's promise.
+        Ok(()) => unsafe { protect(range, protection) }.map_err(|failure| failure.changed(range)),
         // Where the advice is not known, or not for this memory, there are no such guards.
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(errno) => return Err(not_guarded(range, errno)),
+        // SAFETY: the caller's promise.
+        Err(Errno::INVAL) => unsafe { protect(range, protection) },
+        // The kernel goes around holes.
+        Err(errno) => Err(not_guarded(range, errno).changed(range)),
     }
-    // SAFETY: the caller's promise.
-    unsafe { protect(range, protection) }
 }
 
 /// No change to the pages any more.
@@ -334,8 +354,11 @@ pub(crate) unsafe fn seal(range: PageRange) -> Result<(), Failure> {
     unsafe { sys::seal(range) }.map_err(|errno| match errno {
         Errno::NOSYS => Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
             .remedy("sealing takes Linux 6.10 and a 64-bit processor"),
-        Errno::NOMEM if why::has_hole(range) => Failure::system(ErrorKind::Unmapped, errno.raw_os_error()),
-        Errno::NOMEM => why::too_many_mappings(errno),
+        Errno::NOMEM | Errno::INVAL if why::has_hole(range) => {
+            Failure::system(ErrorKind::Unmapped, errno.raw_os_error())
+        }
+        // Mapping after mapping.
+        Errno::NOMEM => why::too_many_mappings(errno).changed(range),
         Errno::PERM => Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
             .remedy("sealing takes a 64-bit program"),
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),

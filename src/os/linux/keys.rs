@@ -55,6 +55,9 @@ pub(crate) unsafe fn assign(range: PageRange, protection: Protection, key: u32) 
         Errno::INVAL => Failure::system(ErrorKind::InvalidInput, errno.raw_os_error())
             .detail("not a protection key of this process"),
         Errno::NOSYS => unsupported(),
+        Errno::NOMEM if super::why::has_hole(range) => {
+            Failure::system(ErrorKind::Unmapped, errno.raw_os_error())
+        }
         Errno::NOMEM => super::why::too_many_mappings(errno),
         Errno::ACCESS | Errno::PERM => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error()),
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),

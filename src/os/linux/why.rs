@@ -26,6 +26,13 @@ pub(super) fn has_hole(range: PageRange) -> bool {
     next <= range.last()
 }
 
+/// Whether something in the range is mapped.
+pub(super) fn has_any(range: PageRange) -> bool {
+    Walk::new(&Target::CURRENT, range, Detail::Region)
+        .and_then(|mut walk| walk.step())
+        .is_ok_and(|region| region.is_some_and(|region| region.base <= range.last()))
+}
+
 /// Whether the range ends above what the kernel gives to processes: above everything that is mapped, the stack included, that
 /// is, and the answer to a wish for memory there is the same as that to one for too much.
 pub(super) fn above_all(range: PageRange) -> bool {
@@ -60,12 +67,17 @@ pub(super) fn too_many_mappings(errno: Errno) -> Failure {
         .limit(most, Some(now))
 }
 
-fn mappings() -> Option<u64> {
+pub(super) fn mappings() -> Option<u64> {
     let mut walk =
         Walk::new(&Target::CURRENT, PageRange::touching(0, usize::MAX).ok()?, Detail::Region).ok()?;
     let mut count = 0_u64;
-    while walk.step().ok()?.is_some() {
-        count = count.saturating_add(1);
+    let mut next = 0;
+    while let Some(region) = walk.step().ok()? {
+        // A walk may begin again on the way.
+        if region.base >= next {
+            count = count.saturating_add(1);
+            next = region.last();
+        }
     }
     Some(count)
 }
