@@ -146,7 +146,9 @@ pub(super) unsafe fn seal(range: PageRange) -> io::Result<()> {
 /// Whether the kernel can seal: tried on no bytes at all.
 pub(super) fn can_seal() -> bool {
     // SAFETY: seals nothing.
-    injected("mseal").is_ok() && admitted(c"mseal").is_ok() && unsafe { libc::syscall(SYS_MSEAL, word(0), word(0), word(0)) } == 0
+    injected("mseal").is_ok()
+        && admitted(c"mseal").is_ok()
+        && unsafe { libc::syscall(SYS_MSEAL, word(0), word(0), word(0)) } == 0
 }
 
 const SYS_MSEAL: libc::c_long = 462;

@@ -1,5 +1,6 @@
 //! What a failed lock meant, and unlocking around what refuses.
 
+use super::super::{Method, force};
 use super::*;
 use crate::os::{inject, map, protect, unmap};
 use crate::protection::Protection;
@@ -29,6 +30,23 @@ impl Drop for Three {
 }
 
 const NO_MEMORY: i32 = 12;
+
+/// Trap: a walk by the text went on behind the range, where every gap was taken for a hole in it. (Between this memory and the
+/// stack there is one.)
+#[test]
+fn gaps_behind_the_range_are_no_holes() {
+    let three = Three::new();
+    let next = PageRange::containing(three.0.last());
+    for method in [Method::Text, Method::Ioctl] {
+        force(method, || {
+            assert!(!why::has_hole(three.0), "{method:?}");
+            assert!(!why::has_hole(next), "{method:?}");
+            let (failed, _) = inject::fail_nth(Some("mlock"), 0, NO_MEMORY, || lock(next).unwrap_err());
+            assert_eq!(failed.kind(), ErrorKind::Exhausted, "{method:?}");
+        });
+    }
+    assert!(why::has_hole(PageRange::touching(0, usize::MAX).unwrap()));
+}
 
 /// What is locked on fault is not read in: that pages grant no access is not the reason, and locking on fault no remedy.
 #[test]
