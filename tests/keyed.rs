@@ -610,3 +610,49 @@ fn large_areas_hold_what_is_written() {
     // SAFETY: used on this thread, while the guard lives.
     assert_eq!(unsafe { guard.as_slice() }, copy);
 }
+
+/// Locking reads pages in, which takes the rights of the thread that locks them.
+#[test]
+fn closed_pages_cannot_be_locked() {
+    let Some(_one) = keys("closed_pages_cannot_be_locked") else { return };
+    let mut pages = KeyedPages::new(3 * page::size()).unwrap();
+    let (place, len) = (start(&pages), pages.len());
+    let error = folio::lock(place, len).unwrap_err();
+    assert_eq!((error.operation(), error.kind()), (Operation::Lock, ErrorKind::Exhausted), "{error}");
+    assert!(error.to_string().contains("protection key"), "{error}");
+    let reading = pages.open();
+    assert!(folio::lock(place, len).is_err());
+    drop(reading);
+    let writing = pages.open_mut();
+    let locked = folio::lock(place, len).unwrap();
+    drop(writing);
+    // Unlocking touches nothing.
+    locked.unlock().unwrap();
+}
+
+/// Destructors of thread-locals open pages as all other code does.
+#[test]
+fn a_destructor_of_a_thread_local_may_open_pages() {
+    struct Last(std::cell::RefCell<Option<(KeyedPages, std::sync::mpsc::Sender<u8>)>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let Some((pages, answer)) = self.0.take() else { return };
+            answer.send(first(&pages.open())).unwrap();
+        }
+    }
+    std::thread_local! {
+        static LAST: Last = const { Last(std::cell::RefCell::new(None)) };
+    }
+    let Some(_one) = keys("a_destructor_of_a_thread_local_may_open_pages") else { return };
+    let (answer, hear) = channel();
+    std::thread::spawn(move || {
+        LAST.with(|last| {
+            let mut pages = KeyedPages::new(1).unwrap();
+            pages.open_mut().write(0, &[5]).unwrap();
+            *last.0.borrow_mut() = Some((pages, answer));
+        });
+    })
+    .join()
+    .unwrap();
+    assert_eq!(hear.recv(), Ok(5));
+}

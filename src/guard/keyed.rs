@@ -38,7 +38,8 @@ use key::Key;
 ///   before the key have it closed. Make threads while no guard is open.
 /// - **Signal handlers** start with nothing open, whatever the thread that they interrupt has open. A guard that the handler opens
 ///   works there. It must be dropped before the handler ends: the kernel then restores the rights of the interrupted code.
-/// - **System calls** obey the rights of the thread that makes them: `read` into closed pages fails with `EFAULT`. But
+/// - **System calls** obey the rights of the thread that makes them: `read` into closed pages fails with `EFAULT`, and
+///   [`lock`](crate::lock()) of pages that are not open for writing with `ENOMEM`. But
 ///   `/proc/self/mem`, `process_vm_readv`, `process_vm_writev` and debuggers **go through**. Work that the kernel does later
 ///   or on threads of its own (io_uring, asynchronous I/O) is done with rights that pkeys(7) does not tell: do not have it
 ///   done on such pages.

@@ -25,7 +25,7 @@
 //! accesses(PageRange, to, found)                calls `found` with the runs of pages of equal access, ascending, clipped to the
 //!                                               range; holes are left out; `to` is what they will be changed to
 //! give_back(PageRange, Access)                  unsafe; gives one run back what `accesses` found
-//! lock(PageRange)                               reads the pages in and keeps them
+//! lock(PageRange)                               reads the pages in and keeps them; after a failure any of them may be kept
 //! lock_on_fault(PageRange)                      keeps them as they come in
 //! unlock(PageRange)                             Ok where they were not locked, or are not there
 //! life() -> u64                                 not 0; another number in the child of a `fork`

@@ -60,7 +60,7 @@ impl Key {
     /// makes, and the kernel restores the register when it returns.
     #[inline]
     fn change(&self, rights: Rights, change: impl FnOnce(u64) -> u64) {
-        HELD.with(|all| {
+        let counted = HELD.try_with(|all| {
             // `new` has seen to it that there is one.
             let Some(held) = all.get(index(self.number)) else { return };
             if held.owner.load(Ordering::Relaxed) != self.owner {
@@ -70,6 +70,11 @@ impl Key {
             count.store(change(count.load(Ordering::Relaxed)), Ordering::Relaxed);
             keys::set_rights(self.number, held.rights());
         });
+        if counted.is_err() {
+            // In a destructor of another thread-local, after the end of the counts. No guard may be without its rights: what is
+            // open stays so for the rest of the thread's life.
+            keys::set_rights(self.number, keys::rights(self.number).max(rights));
+        }
     }
 }
 
@@ -128,6 +133,7 @@ impl Held {
 
 std::thread_local! {
     /// By number of key. Made at compile time and without a destructor: there at any time, for destructors of other
-    /// thread-locals and signal handlers too, and in reach without a test.
+    /// thread-locals and signal handlers too, and in reach without a test. (But where the compiler knows no thread-locals, as on
+    /// Android, `std` makes them when they are first used, and ends them with the thread.)
     static HELD: [Held; keys::COUNT] = const { [const { Held::nothing() }; keys::COUNT] };
 }

@@ -1,6 +1,10 @@
 //! Keeping pages in memory.
 
-use super::{sys, why};
+#[cfg(test)]
+mod tests;
+
+use super::sys;
+use super::why::{self, Reading};
 use crate::error::{ErrorKind, Failure};
 use crate::range::PageRange;
 use core::ffi::c_void;
@@ -27,20 +31,21 @@ pub(crate) fn lock(range: PageRange) -> Result<(), Failure> {
         // SAFETY: reads pages in and marks them; what they hold and grant stays the same (mlock(2)).
         unsafe { mm::mlock(pointer(range), range.len()) }
     });
-    locked.map_err(|errno| why::not_locked(range, errno))
+    locked.map_err(|errno| why::not_locked(range, errno, Reading::Now))
 }
 
 /// Keeps the pages from when they come in.
 pub(crate) fn lock_on_fault(range: PageRange) -> Result<(), Failure> {
-    let locked = sys::injected("mlock2").and_then(|()| within_addresses(range)).and_then(|()| {
+    let ready = sys::injected("mlock2").and_then(|()| sys::admitted(c"mlock2"));
+    let locked = ready.and_then(|()| within_addresses(range)).and_then(|()| {
         // SAFETY: as `lock`.
         unsafe { mm::mlock_with(pointer(range), range.len(), MlockFlags::ONFAULT) }
     });
     locked.map_err(|errno| match errno {
-        Errno::INVAL if range.last() == usize::MAX => why::not_locked(range, errno),
+        Errno::INVAL if range.last() == usize::MAX => why::not_locked(range, errno, Reading::OnFault),
         Errno::NOSYS | Errno::INVAL => Failure::system(ErrorKind::Unsupported, errno.raw_os_error())
             .remedy("locking on fault takes Linux 4.4"),
-        errno => why::not_locked(range, errno),
+        errno => why::not_locked(range, errno, Reading::OnFault),
     })
 }
 
@@ -61,9 +66,10 @@ fn munlock(range: PageRange) -> Result<(), Errno> {
     unsafe { mm::munlock(pointer(range), range.len()) }
 }
 
-/// The kernel stops at the first hole; what is behind it is still locked.
+/// The kernel stops at the first hole, and where it would need one mapping more; what is behind that is still locked.
 #[cold]
 fn unlock_around_holes(range: PageRange) -> Result<(), Failure> {
+    let mut failed = None;
     let mut walk = super::Walk::new(&super::Target::CURRENT, range, crate::region::Detail::Region)?;
     while let Some(region) = walk.step()? {
         let Some(run) = PageRange::between(region.base.max(range.first()), region.last().min(range.last()))
@@ -77,11 +83,14 @@ fn unlock_around_holes(range: PageRange) -> Result<(), Failure> {
             Ok(()) => {}
             // Gone in the meantime.
             Err(Errno::NOMEM) if why::has_hole(run) => {}
-            Err(Errno::NOMEM) => return Err(why::too_many_mappings(Errno::NOMEM)),
-            Err(errno) => return Err(Failure::system(ErrorKind::System, errno.raw_os_error())),
+            Err(errno) => failed = failed.or(Some(errno)),
         }
     }
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(Errno::NOMEM) => Err(why::too_many_mappings(Errno::NOMEM)),
+        Some(errno) => Err(Failure::system(ErrorKind::System, errno.raw_os_error())),
+    }
 }
 
 /// Lets other threads run.

@@ -108,6 +108,29 @@ fn word(value: usize) -> libc::c_ulong {
     value as libc::c_ulong
 }
 
+/// Whether a call may be tried that the system may not know. On Android an app's filter ends the process (`SIGSYS`) for every call
+/// that is not in bionic's list of those it makes (`SYSCALLS.TXT`): asked for are a filter, and the function of that name.
+#[cfg(target_os = "android")]
+pub(super) fn admitted(function: &CStr) -> io::Result<()> {
+    const FILTER: libc::c_int = 2;
+    let unused: libc::c_ulong = 0;
+    // SAFETY: asks for a number (PR_GET_SECCOMP(2const)).
+    let mode = unsafe { libc::prctl(libc::PR_GET_SECCOMP, unused, unused, unused, unused) };
+    if mode != FILTER {
+        return Ok(());
+    }
+    // SAFETY: the name ends with a NUL; nothing is called (dlsym(3)).
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, function.as_ptr()) };
+    if address.is_null() { Err(Errno::NOSYS) } else { Ok(()) }
+}
+
+#[cfg(not(target_os = "android"))]
+#[inline(always)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere a call that is not known is answered")]
+pub(super) const fn admitted(_function: &CStr) -> io::Result<()> {
+    Ok(())
+}
+
 /// `mseal`, Linux 6.10; the number is the same on every processor that folio's users have.
 ///
 /// # Safety
@@ -115,6 +138,7 @@ fn word(value: usize) -> libc::c_ulong {
 /// Nobody will want to change or unmap the pages.
 pub(super) unsafe fn seal(range: PageRange) -> io::Result<()> {
     injected("mseal")?;
+    admitted(c"mseal")?;
     // SAFETY: the caller's promise; addresses and flags are words.
     result(unsafe { libc::syscall(SYS_MSEAL, word(range.first()), word(range.len()), word(0)) }).map(drop)
 }
@@ -122,7 +146,9 @@ pub(super) unsafe fn seal(range: PageRange) -> io::Result<()> {
 /// Whether the kernel can seal: tried on no bytes at all.
 pub(super) fn can_seal() -> bool {
     // SAFETY: seals nothing.
-    injected("mseal").is_ok() && unsafe { libc::syscall(SYS_MSEAL, word(0), word(0), word(0)) } == 0
+    injected("mseal").is_ok()
+        && admitted(c"mseal").is_ok()
+        && unsafe { libc::syscall(SYS_MSEAL, word(0), word(0), word(0)) } == 0
 }
 
 const SYS_MSEAL: libc::c_long = 462;
@@ -136,6 +162,7 @@ pub(super) fn key_alloc() -> io::Result<u32> {
     /// `PKEY_DISABLE_ACCESS`.
     const CLOSED: usize = 1;
     injected("pkey_alloc")?;
+    admitted(c"pkey_alloc")?;
     // SAFETY: takes numbers only; the key is new, so that no page carries it (pkey_alloc(2)).
     let key = result(unsafe { libc::syscall(libc::SYS_pkey_alloc, word(0), word(CLOSED)) })?;
     u32::try_from(key).map_err(|_| Errno::INVAL)

@@ -119,6 +119,9 @@ pub(crate) fn capabilities() -> Capabilities {
 
 /// Tried on no bytes at all. Where nothing may be locked the answer is `EPERM`, but the call is there.
 fn can_lock_on_fault() -> bool {
+    if sys::admitted(c"mlock2").is_err() {
+        return false;
+    }
     let start = core::ptr::without_provenance_mut(crate::page::size());
     // SAFETY: locks nothing.
     let tried = unsafe { mm::mlock_with(start, 0, mm::MlockFlags::ONFAULT) };

@@ -141,9 +141,6 @@ fn find(target: &Target, page: PageRange, detail: Detail) -> Result<Option<Walk>
         if region.contains(page.first()) {
             return Ok(Some(walk));
         }
-        if region.base > page.last() {
-            break;
-        }
     }
     Ok(None)
 }
@@ -242,6 +239,18 @@ impl Walk {
     /// The next region.
     #[inline]
     pub(crate) fn step(&mut self) -> Result<Option<Region>, Failure> {
+        match self.step_anywhere()? {
+            Some(region) if region.base > self.range.last() => {
+                self.source = Source::Ended;
+                Ok(None)
+            }
+            stepped => Ok(stepped),
+        }
+    }
+
+    /// The next region, which may be the first one behind the range.
+    #[inline]
+    fn step_anywhere(&mut self) -> Result<Option<Region>, Failure> {
         loop {
             match &mut self.source {
                 Source::Text(_) => return self.step_text(),

@@ -9,6 +9,7 @@ use crate::range::{PageRange, wide};
 use crate::region::Detail;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
 
 /// Whether something in the range is not mapped.
 pub(super) fn has_hole(range: PageRange) -> bool {
@@ -121,34 +122,60 @@ pub(super) fn not_mapped(errno: Errno, len: usize) -> Failure {
     )
 }
 
+/// When pages are read in that are locked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reading {
+    Now,
+    OnFault,
+}
+
 /// Why `mlock` failed.
 #[cold]
-pub(super) fn not_locked(range: PageRange, errno: Errno) -> Failure {
+pub(super) fn not_locked(range: PageRange, errno: Errno, reading: Reading) -> Failure {
     match errno {
         Errno::NOMEM | Errno::INVAL if has_hole(range) => {
             Failure::system(ErrorKind::Unmapped, errno.raw_os_error())
         }
         Errno::NOMEM | Errno::PERM => {
-            if lock_limit().is_some_and(|limit| {
+            let beyond = lock_limit().is_some_and(|limit| {
                 wide(range.len()) > limit.saturating_sub(status_figure(b"VmLck:").unwrap_or(0))
-            }) {
+            });
+            // Who may lock beyond the limit may do so in the system's first user namespace alone, which cannot be asked about:
+            // then it is what remains when nothing else is found.
+            if beyond && (errno == Errno::PERM || !has_lock_capability()) {
                 return no_more_locks(errno);
             }
             if errno == Errno::PERM {
                 return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
                     .detail("a sandbox forbids the call");
             }
-            if unreadable(range) {
+            if reading == Reading::Now && unreadable(range) {
                 return Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
                     .detail("pages that grant no access cannot be read in")
                     .remedy("lock them on fault, or let them be readable");
             }
-            too_many_mappings(errno)
+            let failure = too_many_mappings(errno);
+            if failure.has_remedy() {
+                return failure;
+            }
+            if beyond {
+                return no_more_locks(errno);
+            }
+            match reading {
+                Reading::Now => failure.detail(
+                    "the pages could not be read in: too little memory, or a protection key that is closed here",
+                ),
+                Reading::OnFault => failure,
+            }
         }
         Errno::AGAIN => Failure::system(ErrorKind::Exhausted, errno.raw_os_error())
             .detail("some of the pages could not be read in"),
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
     }
+}
+
+fn has_lock_capability() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK))
 }
 
 fn unreadable(range: PageRange) -> bool {

@@ -7,7 +7,6 @@ use super::parts::{Access, Part, Parts};
 use super::sys::{self, Code, LOCKED, VALID};
 use crate::error::{ErrorKind, Failure};
 use crate::range::{PageRange, wide};
-use alloc::vec::Vec;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT, ERROR_INVALID_ADDRESS, ERROR_NO_SYSTEM_RESOURCES,
     ERROR_NOACCESS, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_LOCKED, ERROR_WORKING_SET_QUOTA,
@@ -80,36 +79,15 @@ fn is_limit(code: Code) -> bool {
     )
 }
 
-/// The same, a part after the other. If one refuses, those before it are unlocked, except what was locked when the call began:
-/// others may count on that.
+/// The same, a part after the other. If one refuses, those before it stay locked: the caller, who knows which pages others hold and
+/// keeps them from changing that meanwhile, unlocks the rest.
 #[cold]
 fn lock_parts(range: PageRange) -> Result<(), Failure> {
-    let parts = Parts::of(range).all(None)?;
-    let mut ours: Vec<PageRange> = Vec::new();
-    for part in parts {
-        let mut fresh = Vec::new();
-        let asked = by_lock(part.pages, false, &mut |page| fresh.push(page));
-        let Err(code) = asked.and_then(|()| sys::virtual_lock(part.pages)) else {
-            ours.append(&mut fresh);
-            continue;
-        };
-        let mut failure = not_locked(code);
-        let mut left: Option<PageRange> = None;
-        for page in ours {
-            if unlock(page).is_err() {
-                left = PageRange::between(left.unwrap_or(page).first(), page.last());
-            }
-        }
-        if let Some(left) = left {
-            failure = failure.changed(left);
-        }
-        return Err(failure);
-    }
-    Ok(())
+    Parts::of(range).all(None)?.iter().try_for_each(|part| sys::virtual_lock(part.pages)).map_err(not_locked)
 }
 
-/// Calls `found` with each page of the range that is locked, or with each that is not.
-fn by_lock(range: PageRange, locked: bool, found: &mut dyn FnMut(PageRange)) -> Result<(), Code> {
+/// Calls `found` with each page of the range that is locked.
+fn locked(range: PageRange, found: &mut dyn FnMut(PageRange)) -> Result<(), Code> {
     const BATCH: usize = 64;
     let page_size = crate::page::size();
     let mut next = Some(range.first());
@@ -130,8 +108,7 @@ fn by_lock(range: PageRange, locked: bool, found: &mut dyn FnMut(PageRange)) -> 
         for entry in asked {
             // SAFETY: every bit pattern of the union is a valid number; the call has written it.
             let flags = unsafe { entry.VirtualAttributes.Flags };
-            let is_locked = flags & VALID != 0 && flags & LOCKED != 0;
-            if is_locked == locked {
+            if flags & VALID != 0 && flags & LOCKED != 0 {
                 found(PageRange::containing(entry.VirtualAddress.addr()));
             }
         }
@@ -193,7 +170,7 @@ fn unlock_rest(range: PageRange) -> Result<(), Failure> {
             Ok(()) | Err(Code(ERROR_NOT_LOCKED)) => {}
             Err(code) => failed = Some(code),
         };
-        by_lock(part.pages, true, unlock).map_err(Code::failure)?;
+        locked(part.pages, unlock).map_err(Code::failure)?;
         if let Some(code) = failed {
             return Err(code.of_kind(ErrorKind::System));
         }

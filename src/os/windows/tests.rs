@@ -829,9 +829,12 @@ fn a_limit_of_locks_is_told_with_its_remedy() {
     }
 }
 
-/// Locks over several allocations, if one call does not do for them, and those that others count on.
+/// Locks over several allocations, if one call does not do for them.
+///
+/// Trap: those before the one that refused were unlocked here, where it is not known what other threads hold: a lock that one took
+/// meanwhile was lost. The floor above does it, which counts.
 #[test]
-fn locks_over_several_allocations_are_taken_back_as_one() {
+fn a_lock_that_fails_over_several_allocations_unlocks_nothing() {
     let place = Mapped::lonely();
     let low = Mapped::at(place, 16, Protection::READ_WRITE);
     let high = Mapped::at(place + GRANULE, 16, Protection::READ_WRITE);
@@ -855,17 +858,21 @@ fn locks_over_several_allocations_are_taken_back_as_one() {
             // SAFETY: pages of our own. From here on the second allocation cannot be locked.
             unsafe { sys::virtual_protect(high.0, PAGE_NOACCESS) }.unwrap();
         });
-        let (result, _) = inject::fail_nth(Some("VirtualLock"), 0, 487, || lock(all));
+        let ((result, _), calls) =
+            inject::calls_of(|| inject::fail_nth(Some("VirtualLock"), 0, 487, || lock(all)));
+        assert!(!calls.contains(&"VirtualUnlock"), "{calls:?}");
         result
     };
     match act() {
         Ok(()) => {
-            skipped("locks_over_several_allocations_are_taken_back_as_one", "this system locks any pages");
+            skipped(
+                "a_lock_that_fails_over_several_allocations_unlocks_nothing",
+                "this system locks any pages",
+            );
         }
         Err(failure) => {
             assert_eq!(failure.kind(), ErrorKind::NotPermitted);
-            assert_eq!(error(failure).changed(), None);
-            assert_eq!(locked_pages(all), others);
+            assert!(locked_pages(all) >= others);
         }
     }
     let code = i32::try_from(ERROR_NOT_LOCKED).unwrap();
