@@ -141,11 +141,13 @@ fn pages_that_are_new_are_locked_anew() {
     let first = lock(&area, 0, 3);
     area.unmap(1, 1);
     // A hole: an error that says so, and nothing else is changed by it.
+    // (On Windows the allocation keeps its place: it is reserved.)
+    let kind = if cfg!(windows) { ErrorKind::NotPermitted } else { ErrorKind::Unmapped };
     let error = folio::lock(area.pointer(), area.len()).unwrap_err();
-    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unmapped, Operation::Lock));
+    assert_eq!((error.kind(), error.operation()), (kind, Operation::Lock), "{error}");
     assert_eq!(error.range(), Some(area.page(0)..area.page(3)));
     let error = folio::lock_available(area.pointer(), area.len()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unmapped);
+    assert_eq!(error.kind(), kind, "{error}");
     expect(&area, &[T, F, T]);
     area.map(1, 1, Protection::READ_WRITE);
     expect(&area, &[T, F, T]);

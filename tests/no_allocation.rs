@@ -83,10 +83,6 @@ fn changing_and_holding_pages_allocates_nothing() {
     let for_a_while =
         || unsafe { folio::protect_with_handle(place, page::size(), Protection::READ) }.unwrap().restore();
     assert_eq!(allocations_of(for_a_while), 0);
-    // SAFETY: likewise.
-    assert_eq!(allocations_of(|| unsafe { folio::guard(place, 1) }), 0);
-    // SAFETY: likewise.
-    assert_eq!(allocations_of(|| unsafe { folio::unguard(place, 1, Protection::READ_WRITE) }), 0);
     // The first lock makes room for the counts.
     let held = || drop(folio::lock(place, memory.len()).unwrap());
     held();

@@ -181,9 +181,14 @@ fn a_refused_guard_page_is_an_error() {
         unsafe { place.write(7) };
         // SAFETY: likewise.
         let (done, failed) = fail_nth(None, n, REFUSED, || unsafe { guard(place, 1) });
-        assert_eq!(done.is_err(), failed, "call {n}: {done:?}");
+        // (What is left out may be something that others make up for: pages that were decommitted are guarded, too.)
+        assert!(failed || done.is_ok(), "call {n}: {done:?}");
         // SAFETY: likewise.
         unsafe { unguard(place, 1, Protection::READ_WRITE).unwrap() };
+        if done.is_ok() {
+            // SAFETY: ordinary again, and zeroed.
+            assert_eq!(unsafe { place.read() }, 0, "call {n}");
+        }
         if !failed {
             break;
         }
@@ -194,7 +199,7 @@ fn a_refused_guard_page_is_an_error() {
         // SAFETY: likewise.
         let (done, failed) =
             fail_nth(None, n, REFUSED, || unsafe { unguard(place, 1, Protection::READ_WRITE) });
-        assert_eq!(done.is_err(), failed, "call {n}: {done:?}");
+        assert!(failed || done.is_ok(), "call {n}: {done:?}");
         // SAFETY: likewise.
         unsafe { unguard(place, 1, Protection::READ_WRITE).unwrap() };
         // SAFETY: ordinary again, and zeroed.
