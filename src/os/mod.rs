@@ -125,6 +125,7 @@ pub(crate) use unsupported::*;
 pub(crate) mod inject;
 
 /// What a protection key grants a thread.
+#[cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Rights {
     Closed,

@@ -11,6 +11,7 @@ mod system;
 mod tags;
 mod walk;
 
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, no_lock_on_fault as lock_on_fault,

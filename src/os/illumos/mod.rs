@@ -15,6 +15,7 @@ use crate::region::{Backing, BackingKind, Detail};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;

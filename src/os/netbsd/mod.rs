@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;
