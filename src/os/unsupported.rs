@@ -166,6 +166,7 @@ pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
     Err(unsupported())
 }
 
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 
 /// Never made: `new` fails.

@@ -11,7 +11,7 @@ mod system;
 mod tags;
 mod walk;
 
-#[cfg_attr(not(feature = "std"), allow(unused_imports, reason = "what needs `std` uses it"))]
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, no_lock_on_fault as lock_on_fault,

@@ -15,7 +15,7 @@ use crate::region::{Backing, BackingKind, Detail};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-#[cfg_attr(not(feature = "std"), allow(unused_imports, reason = "what needs `std` uses it"))]
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;

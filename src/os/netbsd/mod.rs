@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
-#[cfg_attr(not(feature = "std"), allow(unused_imports, reason = "what needs `std` uses it"))]
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
 pub(crate) use super::listed::sys::os_str;

@@ -50,8 +50,11 @@ pub(super) const IF_FREE: Option<c_int> = Some(libc::MAP_FIXED | libc::MAP_EXCL)
 /// `__MAP_NOREPLACE` of `<sys/mman.h>`, since 2014; `sys_mmap` refuses flags that it does not know.
 #[cfg(target_os = "openbsd")]
 pub(super) const IF_FREE: Option<c_int> = Some(libc::MAP_FIXED | 0x0800);
-/// For tests: `MAP_FIXED_NOREPLACE`, which libc leaves out for Android.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// For tests.
+#[cfg(target_os = "linux")]
+pub(super) const IF_FREE: Option<c_int> = Some(libc::MAP_FIXED_NOREPLACE);
+/// For tests: the same, which libc does not declare.
+#[cfg(target_os = "android")]
 pub(super) const IF_FREE: Option<c_int> = Some(0x10_0000);
 #[cfg(any(target_vendor = "apple", target_os = "netbsd", target_os = "illumos"))]
 pub(super) const IF_FREE: Option<c_int> = None;

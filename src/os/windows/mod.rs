@@ -11,7 +11,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-#[cfg_attr(not(feature = "std"), allow(unused_imports, reason = "what needs `std` uses it"))]
+#[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
