@@ -45,7 +45,7 @@ impl fmt::Display for ErrorKind {
             Self::ProcessEnded => "the process has ended",
             Self::Unsupported => "not supported on this system",
             Self::UnexpectedAnswer => "the system's answer could not be understood",
-            Self::Exhausted => "a limit of the system was reached",
+            Self::Exhausted => "a limit was reached",
             Self::Occupied => "something is mapped there already",
             Self::System => "the system refused",
         })
@@ -98,8 +98,8 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Query => "query",
             Self::List => "list the regions",
-            Self::Backing => "find the backing",
-            Self::Usage => "measure the usage",
+            Self::Backing => "find the backing of",
+            Self::Usage => "measure the usage of",
             Self::OpenProcess => "open the process",
             Self::Allocate => "allocate",
             Self::Free => "free",
@@ -133,7 +133,6 @@ impl fmt::Display for Operation {
 /// assert_eq!(error.range(), Some(0..folio::page::size()));
 /// println!("{error}"); // cannot query 0x0..0x1000: nothing is mapped there
 /// ```
-#[derive(Debug)]
 pub struct Error {
     operation: Operation,
     range: Option<PageRange>,
@@ -267,6 +266,13 @@ impl fmt::Display for Error {
     }
 }
 
+/// The kind and the text: what `main` shows that returns an error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind())
+    }
+}
+
 impl core::error::Error for Error {
     #[cfg(feature = "std")]
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
@@ -314,6 +320,8 @@ struct Extra {
     changed: Option<PageRange>,
     limit: Option<u64>,
     in_use: Option<u64>,
+    /// What these two count.
+    unit: &'static str,
 }
 
 /// Each part after a separator of its own.
@@ -323,9 +331,9 @@ impl fmt::Display for Extra {
             write!(f, ": `{}`", evidence.escape_ascii())?;
         }
         if let Some(limit) = self.limit {
-            write!(f, " (the limit is {limit}")?;
+            write!(f, " (the limit is {limit} {}", self.unit)?;
             if let Some(in_use) = self.in_use {
-                write!(f, ", {in_use} are in use")?;
+                write!(f, ", of which {in_use} were in use")?;
             }
             f.write_str(")")?;
         }
@@ -392,10 +400,11 @@ impl Failure {
         self
     }
 
-    /// Adds the limit that was reached, and how much of it was in use. Allocates.
+    /// Adds the limit that was reached, and how much of it was in use, and of what (in the plural). Allocates.
     #[cold]
-    pub(crate) fn limit(self, limit: u64, in_use: Option<u64>) -> Self {
+    pub(crate) fn limit(self, limit: u64, in_use: Option<u64>, unit: &'static str) -> Self {
         self.with(|extra| {
+            extra.unit = unit;
             extra.limit = Some(limit);
             extra.in_use = in_use;
         })

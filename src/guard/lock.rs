@@ -292,7 +292,8 @@ fn release(whole: PageRange, life: u64, idle_too: bool) -> Result<()> {
     let mut failed = None;
     let counted = book::change(life, |counts| {
         counts.subtract(pages(whole), idle_too, |run| {
-            let run = range(run).unwrap_or(whole);
+            // Parts of a range are ranges.
+            let Some(run) = range(run) else { return };
             if let Err(failure) = os::unlock(run) {
                 failed.get_or_insert((run, failure));
             }

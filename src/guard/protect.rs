@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use crate::os::{self, Access};
 use crate::protection::Protection;
 use crate::range::PageRange;
+use core::fmt;
 use core::ops::Range;
 
 /// Changes what the pages grant that `[address, address + len)` touches.
@@ -39,7 +40,9 @@ use core::ops::Range;
 ///   data in them is used that they do not let read (or, if mutable, write), no code in them is run that they do not let run.
 ///   This includes what Rust and its runtime use without being asked: stacks, thread-locals, heaps, constants, the program's code.
 /// - Pages that become writable were not lent out as constant (`static`s, `&'static str`, code).
-/// - Pages that become executable hold nothing that must not be run.
+/// - Pages that become executable hold nothing that must not be run, and code that was written there is made known to the
+///   processor before it is run: on x86 that is so by itself; on arm64, riscv64 and most others the instruction cache has to be
+///   flushed (`__clear_cache` of the C compiler's library, `FlushInstructionCache`, `sys_icache_invalidate`).
 ///
 /// # Platforms
 ///
@@ -212,10 +215,16 @@ unsafe fn give_back(
 /// The guard does not borrow the pages; what its maker promised holds until its end. [`forget`](Self::forget) ends it without a
 /// change.
 #[must_use = "the protection is given back as soon as the guard is dropped"]
-#[derive(Debug)]
 pub struct ProtectGuard {
     /// `None` once there is nothing left to do.
     before: Option<Runs<Access>>,
+}
+
+/// The addresses.
+impl fmt::Debug for ProtectGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProtectGuard({:#x?})", self.as_range())
+    }
 }
 
 impl ProtectGuard {

@@ -13,6 +13,7 @@ pub use snapshot::{Snapshot, SnapshotIter};
 pub use usage::Usage;
 
 use crate::Protection;
+use core::fmt;
 use core::ops::Range;
 use core::ptr;
 
@@ -46,7 +47,7 @@ pub(crate) enum Detail {
 /// assert_eq!(region.len() % folio::page::size(), 0);
 /// # Ok::<(), folio::Error>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Region {
     pub(crate) base: usize,
     pub(crate) len: usize,
@@ -56,6 +57,21 @@ pub struct Region {
     pub(crate) shared: bool,
     pub(crate) reserved: bool,
     pub(crate) guarded: bool,
+}
+
+/// Addresses in hexadecimal, rights as letters.
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("range", &format_args!("{:#x?}", self.as_range()))
+            .field("protection", &format_args!("{}", self.protection))
+            .field("max_protection", &format_args!("{}", self.max_protection))
+            .field("shared", &self.shared)
+            .field("committed", &self.is_committed())
+            .field("guarded", &self.guarded)
+            .field("allocation_base", &format_args!("{:x?}", self.allocation_base))
+            .finish()
+    }
 }
 
 impl Region {

@@ -18,7 +18,7 @@ pub(crate) const COUNT: usize = 16;
 
 fn unsupported() -> Failure {
     Failure::new(ErrorKind::Unsupported).remedy(
-        "protection keys take Linux on an x86 processor that has them (Intel since Skylake-SP, AMD since Zen 3)",
+        "protection keys need Linux on an x86 processor that has them (Intel since Skylake-SP, AMD since Zen 3)",
     )
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn new() -> Result<u32, Failure> {
         Errno::NOSPC if available() => Failure::system(ErrorKind::Exhausted, errno.raw_os_error())
             .detail("all protection keys are in use")
             .remedy("let more pages share a key (KeyedPages::beside)")
-            .limit(15, Some(15)),
+            .limit(15, Some(15), "keys"),
         Errno::NOSPC | Errno::NOSYS | Errno::INVAL => unsupported(),
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
     })

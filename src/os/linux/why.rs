@@ -65,7 +65,7 @@ pub(super) fn too_many_mappings(errno: Errno) -> Failure {
     failure
         .detail("the process has as many mappings as it may have")
         .remedy("raise vm.max_map_count, or change fewer, larger ranges")
-        .limit(most, Some(now))
+        .limit(most, Some(now), "mappings")
 }
 
 pub(super) fn mappings() -> Option<u64> {
@@ -102,7 +102,7 @@ pub(super) fn not_mapped(errno: Errno, len: usize) -> Failure {
             return failure
                 .detail("the process may not use so much address space")
                 .remedy("raise RLIMIT_AS (ulimit -v)")
-                .limit(limit, Some(used));
+                .limit(limit, Some(used), "bytes");
         }
     }
     if let (Some(limit), Some(used)) = (getrlimit(Resource::Data).current, status_figure(b"VmData:")) {
@@ -110,7 +110,7 @@ pub(super) fn not_mapped(errno: Errno, len: usize) -> Failure {
             return failure
                 .detail("the process may not have so much memory of its own")
                 .remedy("raise RLIMIT_DATA (ulimit -d)")
-                .limit(limit, Some(used));
+                .limit(limit, Some(used), "bytes");
         }
     }
     let at_count = too_many_mappings(errno);
@@ -162,9 +162,12 @@ pub(super) fn not_locked(range: PageRange, errno: Errno, reading: Reading) -> Fa
                 return no_more_locks(errno);
             }
             match reading {
-                Reading::Now => failure.detail(
-                    "the pages could not be read in: too little memory, or a protection key that is closed here",
-                ),
+                Reading::Now => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
+                    .detail(
+                        "some page cannot be read in: a guard page, one beyond the end of its file, or one whose protection key \
+                         is closed here",
+                    )
+                    .remedy("lock around it, or on fault"),
                 Reading::OnFault => failure,
             }
         }
@@ -190,10 +193,10 @@ fn unreadable(range: PageRange) -> bool {
 
 fn no_more_locks(errno: Errno) -> Failure {
     let failure = Failure::system(ErrorKind::Exhausted, errno.raw_os_error())
-        .detail("the process may not lock so much memory, in bytes")
+        .detail("the process may not lock so much memory")
         .remedy("raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=), or give the program CAP_IPC_LOCK");
     match lock_limit() {
-        Some(limit) => failure.limit(limit, status_figure(b"VmLck:")),
+        Some(limit) => failure.limit(limit, status_figure(b"VmLck:"), "bytes"),
         None => failure,
     }
 }

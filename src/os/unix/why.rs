@@ -63,7 +63,7 @@ fn no_room(errno: Errno, len: usize) -> Failure {
             Some(limit) if len > limit => failure
                 .detail("the process may not have so much memory of its own")
                 .remedy("raise RLIMIT_DATA (ulimit -d, login.conf(5))")
-                .limit(limit, None),
+                .limit(limit, None, "bytes"),
             _ => failure
                 .detail("neither memory nor address space for so much, or a limit")
                 .remedy("ask for less, or raise RLIMIT_DATA (ulimit -d, login.conf(5))"),
@@ -75,7 +75,7 @@ fn no_room(errno: Errno, len: usize) -> Failure {
             return failure
                 .detail("the process may not use so much address space")
                 .remedy("raise RLIMIT_AS (ulimit -v)")
-                .limit(limit, Some(used));
+                .limit(limit, Some(used), "bytes");
         }
     }
     failure
@@ -143,7 +143,7 @@ pub(super) fn not_locked(range: PageRange, errno: Errno) -> Failure {
             if let Some(limit) =
                 limit.filter(|&limit| wide(range.len()) > limit.saturating_sub(used.unwrap_or(0)))
             {
-                return no_more_locks(errno).limit(limit, used);
+                return no_more_locks(errno).limit(limit, used, "bytes");
             }
             if is_unreadable(range) {
                 return errno

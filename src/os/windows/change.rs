@@ -129,7 +129,7 @@ fn refused(code: Code) -> Failure {
                 .remedy("end other programs, let the paging file grow, or raise the limit of the job");
             match system::limits() {
                 Ok(limits) => match limits.commit_limit {
-                    Some(limit) => failure.limit(limit, limits.committed),
+                    Some(limit) => failure.limit(limit, limits.committed, "bytes"),
                     None => failure,
                 },
                 Err(_) => failure,

@@ -125,7 +125,7 @@ fn not_locked(code: Code) -> Failure {
                 .detail("the process may lock a little less than its minimum working set, in bytes")
                 .remedy("raise the minimum working set (SetProcessWorkingSetSize)");
             match sys::minimum_working_set() {
-                Some(limit) => failure.limit(wide(limit), None),
+                Some(limit) => failure.limit(wide(limit), None, "bytes"),
                 None => failure,
             }
         }
