@@ -95,13 +95,14 @@ fn where_mappings_are_used_up_undoing_says_so_and_nothing_is_lost() {
         // SAFETY: as above.
         let held = unsafe { protect_with_handle(at(1), 3 * page::size(), Protection::NONE) }.unwrap();
         // Three allocations that the kernel keeps as one mapping.
-        let spare = alloc(3 * page::size(), Protection::READ).unwrap();
+        let spare = alloc(6 * page::size(), Protection::READ).unwrap();
         let place = spare.as_ptr::<u8>();
         drop(spare);
         let parts: Vec<_> = (0..3)
-            .map(|index| alloc_at(place.wrapping_add(index * page::size()), 1, Protection::READ).unwrap())
+            .map(|index| place.wrapping_add(2 * index * page::size()))
+            .map(|place| alloc_at(place, 2 * page::size(), Protection::READ).unwrap())
             .collect();
-        assert!(query(place).unwrap().len() >= 3 * page::size());
+        assert!(query(place).unwrap().len() >= 6 * page::size());
 
         let error = fill(&filler);
         assert_eq!((error.kind(), error.operation()), (ErrorKind::Exhausted, Operation::Protect), "{error}");
@@ -123,7 +124,9 @@ fn where_mappings_are_used_up_undoing_says_so_and_nothing_is_lost() {
         drop(filler);
         // There is room again: the next allocation gives back what waited.
         let _other = alloc(64 * page::size(), Protection::NONE).unwrap();
-        assert_eq!(query(address).unwrap_err().kind(), ErrorKind::Unmapped);
+        for page in [address, address.wrapping_add(page::size())] {
+            assert_eq!(query(page).unwrap_err().kind(), ErrorKind::Unmapped);
+        }
         drop((first, last));
         assert_eq!(query(place).unwrap_err().kind(), ErrorKind::Unmapped);
     });

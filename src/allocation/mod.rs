@@ -136,3 +136,26 @@ fn whole(address: usize, len: usize) -> core::result::Result<PageRange, Failure>
     range.page_len()?;
     Ok(range)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page;
+
+    /// The system refuses most of these as well; what is cut off at the top must not become a shorter range that it could grant.
+    #[test]
+    fn a_range_is_whole_or_an_error() {
+        let page = page::size();
+        for (address, len, kind) in [
+            (usize::MAX, 1, ErrorKind::InvalidInput),
+            (usize::MAX - page, 2 * page, ErrorKind::InvalidInput),
+            (usize::MAX - 3 * page, 4 * page, ErrorKind::InvalidInput),
+            (0, 1, ErrorKind::NotPermitted),
+            (page, usize::MAX / 2 + 1, ErrorKind::InvalidInput),
+        ] {
+            assert_eq!(whole(address, len).unwrap_err().kind(), kind, "{address:#x}, {len:#x}");
+        }
+        let range = whole(page + 1, page).unwrap();
+        assert_eq!((range.first(), range.len()), (page, 2 * page));
+    }
+}

@@ -348,18 +348,30 @@ mod tests {
         assert_eq!(reach.nearest_in(gap, len).unwrap().first(), LOWEST.next_multiple_of(page::granularity()));
     }
 
-    /// Of the room of a heap that stands just below the window nothing was known.
+    /// The end of the heap, or the start of the stack.
+    fn find(kind: BackingKind) -> Option<core::ops::Range<usize>> {
+        let regions = Process::current().regions().unwrap().map(|region| region.unwrap().as_range());
+        let mut of_kind = regions.filter(|range| {
+            Process::current().backing(range.start).is_ok_and(|backing| backing.kind() == kind)
+        });
+        of_kind.next()
+    }
+
+    /// Of the room of a heap or a stack that stands just beside the window nothing was known.
     #[test]
-    fn the_heap_has_room_where_it_is_out_of_reach_itself() {
-        let is_heap = |range: &core::ops::Range<usize>| {
-            Process::current().backing(range.start).is_ok_and(|backing| backing.kind() == BackingKind::Heap)
-        };
-        let regions = Process::current().regions().unwrap();
-        let heap = regions.map(|region| region.unwrap().as_range()).find(is_heap);
-        let Some(end) = heap.map(|range| range.end) else { return };
-        let first = end + 16 * page::size();
-        let reach = Reach { address: first, first, last: first + (1 << 20) };
-        let place = nearest(&reach, reach.window(), PageLen::covering(1).unwrap(), &[]).unwrap();
-        assert!(place.is_none_or(|place| place.pages.first() >= end + FOR_HEAP), "{end:#x}");
+    fn heap_and_stack_have_room_where_they_are_out_of_reach_themselves() {
+        let len = PageLen::covering(1).unwrap();
+        if let Some(heap) = find(BackingKind::Heap) {
+            let first = heap.end + 16 * page::size();
+            let reach = Reach { address: first, first, last: first + (1 << 20) };
+            let place = nearest(&reach, reach.window(), len, &[]).unwrap();
+            assert!(place.is_none_or(|place| place.pages.first() >= heap.end + FOR_HEAP), "{heap:x?}");
+        }
+        if let Some(stack) = find(BackingKind::Stack) {
+            let last = stack.start - 512 * page::size();
+            let reach = Reach { address: last, first: last - (1 << 20), last };
+            let place = nearest(&reach, reach.window(), len, &[]).unwrap();
+            assert!(place.is_none_or(|place| place.pages.last() < stack.start - FOR_STACK), "{stack:x?}");
+        }
     }
 }

@@ -258,3 +258,13 @@ fn what_is_not_permitted_does_not_wait() {
     // SAFETY: still mapped, as just seen, and nobody's.
     drop(unsafe { crate::Allocation::from_raw_parts(base, len) });
 }
+
+/// Over a hole, which is seen beforehand, nothing is changed even for a moment.
+#[test]
+fn over_a_hole_no_guard_tries_a_change() {
+    let nowhere = without_provenance::<u8>(usize::MAX);
+    // SAFETY: nothing can be mapped there.
+    let (held, calls) = inject::calls_of(|| unsafe { protect_with_handle(nowhere, 1, Protection::READ) });
+    assert_eq!(held.unwrap_err().kind(), ErrorKind::Unmapped);
+    assert!(!calls.contains(&CHANGE), "{calls:?}");
+}

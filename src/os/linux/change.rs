@@ -53,14 +53,8 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
         unsafe { mm::mmap_anonymous(place, len.bytes(), flags(protection), how) }
     });
     match mapped {
-        Ok(place) if place.addr() == range.first() => {
-            NonNull::new(place.cast()).ok_or_else(|| Failure::new(ErrorKind::System))
-        }
-        Ok(elsewhere) => {
-            // SAFETY: just mapped, and nobody was told.
-            let _unmapped = unsafe { mm::munmap(elsewhere, len.bytes()) };
-            Err(Failure::new(ErrorKind::Occupied))
-        }
+        // SAFETY: just mapped, and nobody was told.
+        Ok(place) => unsafe { only_there(place, range) },
         Err(Errno::EXIST) => Err(Failure::system(ErrorKind::Occupied, Errno::EXIST.raw_os_error())),
         Err(Errno::PERM) => Err(Failure::system(ErrorKind::NotPermitted, Errno::PERM.raw_os_error())
             .detail("addresses so low are not given to ordinary programs (vm.mmap_min_addr)")),
@@ -73,6 +67,20 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
         }
         Err(errno) => Err(why::not_mapped(errno, len.bytes())),
     }
+}
+
+/// Pages that were mapped by a wish, if it was granted.
+///
+/// # Safety
+///
+/// As many pages as the range has were mapped at `place`, and are the caller's.
+unsafe fn only_there(place: *mut c_void, range: PageRange) -> Result<NonNull<u8>, Failure> {
+    if place.addr() == range.first() {
+        return NonNull::new(place.cast()).ok_or_else(|| Failure::new(ErrorKind::System));
+    }
+    // SAFETY: the caller's, who learns nothing of them.
+    let _unmapped = unsafe { mm::munmap(place, range.len()) };
+    Err(Failure::new(ErrorKind::Occupied))
 }
 
 /// # Safety

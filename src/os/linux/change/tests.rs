@@ -211,3 +211,15 @@ fn mappings_are_counted_once() {
     });
     assert!(close);
 }
+
+/// What a kernel before 4.17 does, which takes the place as a wish.
+#[test]
+fn what_came_elsewhere_is_not_taken() {
+    let there = alloc(page::size(), Protection::READ).unwrap();
+    let range = PageRange::containing(there.as_range().start);
+    let elsewhere = map(range.page_len().unwrap(), Protection::READ).unwrap();
+    // SAFETY: just mapped, and this test's own.
+    let taken = unsafe { only_there(elsewhere.as_ptr().cast(), range) };
+    assert_eq!(taken.unwrap_err().kind(), ErrorKind::Occupied);
+    assert!(Process::current().query(range.first()).is_ok());
+}
