@@ -13,7 +13,6 @@
 //! | pages that a thread opens for itself | [`KeyedPages`] |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
-//! | pages that stay in memory, not in swap | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
 //!
 //! ```

@@ -296,3 +296,33 @@ fn guards_by_advice_split_no_mapping() {
     let regions = query_range(area.pointer(), area.len()).unwrap().count();
     assert_eq!(regions, 1);
 }
+
+/// An error says that pages are changed only where some are.
+#[test]
+fn where_nothing_is_mapped_no_guard_has_changed_anything() {
+    // SAFETY: nothing is mapped in the first page.
+    let error = unsafe { guard(std::ptr::null::<u8>(), 1) }.unwrap_err();
+    assert_eq!((error.kind(), error.changed()), (ErrorKind::Unmapped, None), "{error}");
+    assert!(format!("{error:?}").contains("nothing is mapped there"), "{error:?}");
+}
+
+/// Guard pages cannot be read in, and that is no limit reached: nothing is locked, not even a part.
+#[test]
+fn guard_pages_cannot_be_locked() {
+    let memory = alloc(3 * page::size(), Protection::READ_WRITE).unwrap();
+    let start = memory.as_ptr::<u8>();
+    // SAFETY: pages of this test's own, to which nobody has references.
+    unsafe { guard(start.wrapping_add(page::size()), 1).unwrap() };
+    for lock in [folio::lock, folio::lock_available] {
+        match lock(start, memory.len()) {
+            Ok(_) => skipped("guard_pages_cannot_be_locked", "this system locks what cannot be read"),
+            Err(error) if error.limit().is_some() || error.kind() == ErrorKind::Unsupported => {
+                skipped("guard_pages_cannot_be_locked", "nothing may be locked here");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NotPermitted, "{error}");
+                assert!(error.remedy().is_some(), "{error}");
+            }
+        }
+    }
+}

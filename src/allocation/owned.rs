@@ -14,7 +14,8 @@ use core::ptr::NonNull;
 /// [`alloc_near`](crate::alloc_near), and unmapped when dropped.
 ///
 /// It is an address and a length, and does not dereference: what the pages grant can be anything, and can be changed by
-/// [`protect`](crate::protect).
+/// [`protect`](crate::protect). The pointers of [`as_ptr`](Self::as_ptr) and [`as_mut_ptr`](Self::as_mut_ptr) may both be written
+/// through: the value lends no reference to what is in the pages, so that access is all up to whoever uses them.
 ///
 /// # Examples
 ///

@@ -14,6 +14,9 @@ fn touched<T>(address: *const T, len: usize, operation: Operation) -> Result<Pag
 /// Turns the pages that `[address, address + len)` touches into guard pages: their content is gone, and touching them ends the
 /// process as touching unmapped memory does.
 ///
+/// [`lock`](crate::lock) refuses guard pages, which cannot be read in: lock around them, or [on
+/// fault](crate::lock_on_fault).
+///
 /// [`unguard`] makes ordinary pages of them again, zeroed. Where the system has the advice for it, guard pages cost no mapping
 /// and are cheap to make; they cannot be seen in [`query`](crate::query()) then, [`protect`](crate::protect) does not lift them,
 /// and unmapping them is possible as ever.
@@ -28,7 +31,8 @@ fn touched<T>(address: *const T, len: usize, operation: Operation) -> Result<Pag
 /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): `len` is 0.
 /// - [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped): not all of the range is mapped. The parts that are may be guarded, on
 ///   Linux: [`Error::changed`](crate::Error::changed).
-/// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): sealed pages; on Linux, locked pages and memory of devices.
+/// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): sealed pages (that are not writable, on
+///   Linux); on Linux, locked pages and memory of devices.
 /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): splitting would make more mappings than a process may have.
 ///
 /// # Safety
@@ -110,7 +114,8 @@ pub unsafe fn unguard<T>(address: *const T, len: usize, protection: Protection) 
 /// Seals the pages that `[address, address + len)` touches: until the process ends, nobody can unmap or move them, change what
 /// they grant, or put something else in their place.
 ///
-/// What they grant stays, and whoever may write to them still can. An allocation is better sealed as a whole:
+/// What they grant stays, and whoever may write to them still can; of writable pages the content can still be dropped, by
+/// [`guard`] for one. An allocation is better sealed as a whole:
 /// [`Allocation::seal`](crate::Allocation::seal), which is safe.
 ///
 /// # Cost

@@ -34,6 +34,18 @@ pub(super) fn has_any(range: PageRange) -> bool {
         .is_ok_and(|region| region.is_some_and(|region| region.base <= range.last()))
 }
 
+/// From the first to the last page in the range that is mapped.
+pub(super) fn mapped_in(range: PageRange) -> Option<PageRange> {
+    let mut walk = Walk::new(&Target::CURRENT, range, Detail::Region).ok()?;
+    let mut ends = None;
+    while let Ok(Some(region)) = walk.step() {
+        let (first, last) = ends.unwrap_or((region.base, region.last()));
+        ends = Some((first.min(region.base), last.max(region.last())));
+    }
+    let (first, last) = ends?;
+    PageRange::between(first.max(range.first()), last.min(range.last()))
+}
+
 /// Whether the range ends above what the kernel gives to processes: above everything that is mapped, the stack included, that
 /// is, and the answer to a wish for memory there is the same as that to one for too much.
 pub(super) fn above_all(range: PageRange) -> bool {
