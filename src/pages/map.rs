@@ -1,0 +1,208 @@
+//! A mapping without a type: what all states have in common.
+
+use crate::allocation::give_up;
+use crate::error::{Error, ErrorKind, Failure, Operation};
+use crate::guard::{LockGuard, unlock};
+use crate::os;
+use crate::protection::Protection;
+use crate::range::{PageLen, PageRange};
+use alloc::sync::Arc;
+use core::mem::{self, ManuallyDrop};
+use core::ptr::NonNull;
+
+/// Pages of one's own.
+///
+/// Invariants: (1) the `len` bytes from `base` on are whole pages, mapped, private and anonymous, and nobody else's; (2) each
+/// grants what the typed owner says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
+/// then the same for all of its parts.
+#[derive(Debug)]
+pub(super) struct Map {
+    base: NonNull<u8>,
+    len: usize,
+    origin: Option<Arc<Origin>>,
+    /// How many locks of [`Map::lock`] the pages have.
+    locks: u32,
+}
+
+/// What `os::map` once gave as a whole, for as long as any part of it lives.
+#[derive(Debug)]
+struct Origin {
+    whole: PageRange,
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        // SAFETY: the last part is gone.
+        if let Err(failure) = unsafe { os::release(self.whole) } {
+            give_up(self.whole, failure);
+        }
+    }
+}
+
+// SAFETY: the pages are the value's alone (invariant 1), and the same in every thread; `Map` reaches what is in them by raw pointers
+// only, and its typed owners lend references by the rules of borrowing.
+unsafe impl Send for Map {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// # Safety
+    ///
+    /// Invariants 1 and 2; `os::map` or `os::map_at` gave the pages as a whole.
+    pub(super) unsafe fn new(base: NonNull<u8>, len: PageLen) -> Self {
+        Self { base, len: len.bytes(), origin: None, locks: 0 }
+    }
+
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// `None` never: see invariant 1.
+    pub(super) fn pages(&self) -> Option<PageRange> {
+        let first = self.base.addr().get();
+        PageRange::between(first, first.checked_add(self.len.checked_sub(1)?)?)
+    }
+
+    /// Lets all pages grant something else. On failure they grant what they did.
+    ///
+    /// # Safety
+    ///
+    /// The typed owner ends here, or says from now on what the pages grant now; no reference into them is left.
+    pub(super) unsafe fn protect(&self, from: Protection, to: Protection) -> Result<(), Error> {
+        let Some(pages) = self.pages() else { return Ok(()) };
+        // SAFETY: the caller's promise.
+        let Err(failure) = (unsafe { os::protect(pages, to) }) else { return Ok(()) };
+        let failure = match failure.changed_part() {
+            // What the system would need for it was there before: giving back what was makes mappings fewer again.
+            // SAFETY: as above.
+            Some(changed) if unsafe { os::protect(changed, from) }.is_ok() => failure.unchanged(),
+            _ => failure,
+        };
+        Err(failure.during(Operation::Protect, Some(pages), None))
+    }
+
+    /// The offset as one between two pages inside the mapping.
+    fn boundary(&self, at: usize, operation: Operation) -> Result<usize, Error> {
+        let odd = at & crate::page::mask() != 0;
+        if odd || at == 0 || at >= self.len {
+            let why = if odd { "not a multiple of the page size" } else { "both halves would not have pages" };
+            return Err(Failure::invalid(why).during(operation, self.pages(), None));
+        }
+        Ok(at)
+    }
+
+    /// Cuts the mapping in two; `self` keeps the pages below `at`.
+    pub(super) fn split_off(&mut self, at: usize) -> Result<Self, Error> {
+        let at = self.boundary(at, Operation::Split)?;
+        let Some(whole) = self.pages() else { return Err(self.nothing(Operation::Split)) };
+        // SAFETY: `at` is less than the length (just checked), so that the place lies inside the mapping.
+        let base = unsafe { self.base.add(at) };
+        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin { whole }));
+        let rest = Self { base, len: self.len.saturating_sub(at), origin: Some(Arc::clone(origin)), locks: self.locks };
+        self.len = at;
+        Ok(rest)
+    }
+
+    /// Cuts the mapping in two; `self` keeps the pages from `at` on.
+    pub(super) fn split_to(&mut self, at: usize) -> Result<Self, Error> {
+        let rest = self.split_off(at)?;
+        Ok(mem::replace(self, rest))
+    }
+
+    /// Adds the pages of `other`, which come directly behind, and were once of the same mapping.
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), (Self, Error)> {
+        let refuse = |other: Self, why| {
+            let error = Failure::invalid(why).during(Operation::Merge, other.pages(), None);
+            Err((other, error))
+        };
+        let same_origin = match (&self.origin, &other.origin) {
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            _ => false,
+        };
+        if !same_origin {
+            return refuse(other, "the mappings were never one: memory of two mappings is not one piece of memory to Rust");
+        }
+        if self.base.addr().get().checked_add(self.len) != Some(other.base.addr().get()) {
+            return refuse(other, "the other mapping does not begin where this one ends");
+        }
+        if self.locks != other.locks {
+            return refuse(other, "one of them is locked more often than the other");
+        }
+        self.len = self.len.saturating_add(other.len);
+        // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
+        let other = ManuallyDrop::new(other);
+        // SAFETY: `other` is not used after this, nor dropped: the field is read out once.
+        drop(unsafe { core::ptr::read(&other.origin) });
+        Ok(())
+    }
+
+    fn nothing(&self, operation: Operation) -> Error {
+        Failure::invalid("no pages").during(operation, None, None)
+    }
+
+    pub(super) fn lock(&mut self) -> Result<(), Error> {
+        let more = self.locks.checked_add(1);
+        let Some(more) = more else {
+            let failure = Failure::new(ErrorKind::Exhausted).detail("locked 4 billion times");
+            return Err(failure.during(Operation::Lock, self.pages(), None));
+        };
+        mem::forget(self.hold()?);
+        self.locks = more;
+        Ok(())
+    }
+
+    pub(super) fn unlock(&mut self) -> Result<(), Error> {
+        let Some(fewer) = self.locks.checked_sub(1) else {
+            let failure = Failure::invalid("the pages are not locked");
+            return Err(failure.during(Operation::Unlock, self.pages(), None));
+        };
+        self.locks = fewer;
+        unlock(self.base.as_ptr().cast_const(), self.len)
+    }
+
+    pub(super) fn hold(&self) -> Result<LockGuard, Error> {
+        crate::guard::lock(self.base.as_ptr().cast_const(), self.len)
+    }
+
+    /// What is needed to make the mapping again, without dropping it.
+    pub(super) fn into_parts(self) -> (NonNull<u8>, usize, *const (), u32) {
+        let mut this = ManuallyDrop::new(self);
+        let owner = this.origin.take().map_or(core::ptr::null(), Arc::into_raw);
+        (this.base, this.len, owner.cast(), this.locks)
+    }
+
+    /// # Safety
+    ///
+    /// The four came from [`into_parts`](Self::into_parts), and are given to nobody else.
+    pub(super) unsafe fn from_parts(base: NonNull<u8>, len: usize, owner: *const (), locks: u32) -> Self {
+        let owner = owner.cast::<Origin>();
+        // SAFETY: not null, so that it came from `Arc::into_raw` of an `Arc<Origin>`, whose share it carries (the caller's
+        // promise).
+        let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
+        Self { base, len, origin, locks }
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        let Some(pages) = self.pages() else { return };
+        for _ in 0..self.locks {
+            // Locks that outlived their pages would keep those of the next owner locked.
+            let _unlocked = unlock(self.base.as_ptr().cast_const(), self.len);
+        }
+        // SAFETY: the pages are the value's (invariant 1), which ends here.
+        let gone = unsafe {
+            match &self.origin {
+                None => os::unmap(pages),
+                Some(origin) => os::unmap_part(pages, origin.whole),
+            }
+        };
+        if let Err(failure) = gone {
+            give_up(pages, failure);
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Floor 4: mappings whose access is in their type.
+
+mod access;
+mod convert;
+mod map;
+mod options;
+
+pub use access::{
+    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
+};
+pub use options::MmapOptions;
+
+use crate::error::{Error, Result};
+use crate::guard::LockGuard;
+use crate::protection::Protection;
+use core::borrow::{Borrow, BorrowMut};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut, Range};
+use core::ptr::NonNull;
+use map::Map;
+
+/// Pages of one's own that the compiler knows the rights of: whether they can be read, written and executed stands in the type.
+///
+/// Private, anonymous memory: zeroed at first, nobody else's, unmapped when dropped. What can be read is a `[u8]` by
+/// [`Deref`], what can also be written a mutable one; what cannot has pointers only. The rights are changed by methods that
+/// consume the mapping and give it back with another type, so that no reference can survive a change: `make_*` set all three
+/// rights, `allow_*` and `deny_*` one of them. When the system refuses, they give the mapping back as it was, with the error.
+///
+/// | alias | read | write | execute |
+/// |---|---|---|---|
+/// | [`MmapNone`] | – | – | – |
+/// | [`Mmap`] | yes | – | – |
+/// | [`MmapMut`] | yes | yes | – |
+///
+/// (Pages that can be executed are to come; the third parameter is theirs.)
+///
+/// # What is denied
+///
+/// The type promises what works. What it denies, the system denies as far as the processor can: see [`Protection`].
+///
+/// # Cost
+///
+/// No more than the address, the length, and two words. Making and dropping one system call each, a change of rights one.
+/// [Splitting](Self::split_off) allocates some words, once for all parts.
+///
+/// # Examples
+///
+/// ```
+/// use folio::{MmapMut, Pages};
+///
+/// let mut pages = Pages::new(10_000)?;
+/// pages[..5].copy_from_slice(b"folio");
+///
+/// // From here on it can be read only; to write to it does not compile.
+/// let pages = pages.make_read_only().map_err(|(_, error)| error)?;
+/// assert_eq!(&pages[..5], b"folio");
+///
+/// let mut pages: MmapMut = pages.try_into()?;
+/// pages[0] = b'F';
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// ```compile_fail,E0596
+/// let pages = folio::Pages::new(1)?.make_read_only().map_err(|(_, error)| error)?;
+/// let mut pages = pages;
+/// pages[0] = 1; // cannot borrow as mutable
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// ```compile_fail,E0505
+/// let pages = folio::Pages::new(1)?;
+/// let first = &pages[0];
+/// let pages = pages.make_none(); // cannot move out of `pages` because it is borrowed
+/// println!("{first}");
+/// # Ok::<(), folio::Error>(())
+/// ```
+pub struct Pages<R = AllowRead, W = AllowWrite, X = DenyExec>
+where
+    R: ReadAccess,
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    /// Invariant: the pages of `map` grant what the three types say.
+    map: Map,
+    access: PhantomData<(R, W, X)>,
+}
+
+/// Pages that grant nothing: address space with memory behind it.
+pub type MmapNone = Pages<DenyRead, DenyWrite, DenyExec>;
+/// Pages that can be read.
+pub type Mmap = Pages<AllowRead, DenyWrite, DenyExec>;
+/// Pages that can be read and written.
+pub type MmapMut = Pages<AllowRead, AllowWrite, DenyExec>;
+
+impl Pages {
+    /// At least `len` bytes, zeroed, that can be read and written.
+    ///
+    /// For other rights and places, [`MmapOptions`].
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](crate::alloc()).
+    #[inline]
+    pub fn new(len: usize) -> Result<Self> {
+        MmapOptions::new(len).map_mut()
+    }
+}
+
+impl<R, W, X> Pages<R, W, X>
+where
+    R: ReadAccess,
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    /// What the pages grant.
+    pub const PROTECTION: Protection = R::RIGHTS.union(W::RIGHTS).union(X::RIGHTS);
+
+    /// # Safety
+    ///
+    /// The type's invariant.
+    unsafe fn from_map(map: Map) -> Self {
+        Self { map, access: PhantomData }
+    }
+
+    /// The address of the first byte.
+    #[inline]
+    pub fn start(&self) -> usize {
+        self.map.base().addr().get()
+    }
+
+    /// The address after the last byte.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.start().saturating_add(self.map.len())
+    }
+
+    /// The size in bytes: a multiple of the page size, at least what was asked for.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The size in bytes, as [`size`](Self::size).
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there is nothing in it: never.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.map.len() == 0
+    }
+
+    /// The addresses, the end excluded.
+    #[inline]
+    pub fn as_range(&self) -> Range<usize> {
+        self.start()..self.end()
+    }
+
+    /// The address of the first byte; always on a page boundary.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.map.base().as_ptr().cast_const()
+    }
+
+    /// The address of the first byte; always on a page boundary. Whether it can be written to is the type's matter.
+    #[inline]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.map.base().as_ptr()
+    }
+
+    /// Keeps the pages in memory, as [`lock`](crate::lock) does, until as many [`unlock`](Self::unlock)s or the drop.
+    ///
+    /// The two halves of a [split](Self::split_off) stay locked, each on its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](crate::lock).
+    pub fn lock(&mut self) -> Result<()> {
+        self.map.lock()
+    }
+
+    /// Takes one [`lock`](Self::lock) away.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the pages are not locked by this mapping; as
+    /// [`unlock`](crate::unlock).
+    pub fn unlock(&mut self) -> Result<()> {
+        self.map.unlock()
+    }
+
+    /// Keeps the pages in memory until the guard is dropped, which borrows them.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](crate::lock).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pages = folio::Pages::new(1)?;
+    /// let held = pages.hold()?;
+    /// assert_eq!(held.len(), pages.len());
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn hold(&self) -> Result<Held<'_>> {
+        Ok(Held { guard: self.map.hold()?, pages: PhantomData })
+    }
+
+    /// Cuts the mapping in two at an offset in bytes: `self` keeps the pages before it, the result has the others.
+    ///
+    /// The two are as good as any mapping, have the same rights, and may be dropped in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when `at` is not a multiple of the page size, or one of the two would
+    /// have no pages. `self` is as it was.
+    ///
+    /// # Platforms
+    ///
+    /// Windows cannot release a part: the memory of one that is dropped is given back at once, its addresses with the last part.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{Pages, page};
+    ///
+    /// let mut low = Pages::new(4 * page::size())?;
+    /// let mut high = low.split_off(page::size())?;
+    /// assert_eq!((low.len(), high.len()), (page::size(), 3 * page::size()));
+    ///
+    /// // Each has rights of its own now.
+    /// let low = low.make_read_only().map_err(|(_, error)| error)?;
+    /// high[0] = low[0] + 1;
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn split_off(&mut self, at: usize) -> Result<Self> {
+        let map = self.map.split_off(at)?;
+        // SAFETY: pages of this mapping, which grant what its type says.
+        Ok(unsafe { Self::from_map(map) })
+    }
+
+    /// Cuts the mapping in two at an offset in bytes: `self` keeps the pages from there on, the result has those before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`split_off`](Self::split_off).
+    pub fn split_to(&mut self, at: usize) -> Result<Self> {
+        let map = self.map.split_to(at)?;
+        // SAFETY: pages of this mapping, which grant what its type says.
+        Ok(unsafe { Self::from_map(map) })
+    }
+
+    /// Adds the pages of `other`, which must come directly behind and have been one mapping with these before.
+    ///
+    /// # Errors
+    ///
+    /// `other`, and why. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the two were never parts of one mapping (to Rust,
+    /// memory that comes from two mappings is never one piece, also where one follows the other); there is something between
+    /// them; one is locked more often than the other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{Pages, page};
+    ///
+    /// let mut low = Pages::new(2 * page::size())?;
+    /// let high = low.split_off(page::size())?;
+    /// low.merge(high).map_err(|(_, error)| error)?;
+    /// assert_eq!(low.len(), 2 * page::size());
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn merge(&mut self, other: Self) -> core::result::Result<(), (Self, Error)> {
+        self.map.merge(other.map).map_err(|(map, error)| {
+            // SAFETY: the mapping that was `other`, as it was.
+            (unsafe { Self::from_map(map) }, error)
+        })
+    }
+
+    /// Takes the mapping apart. Whoever has the parts sees to it that the pages are given back: by
+    /// [`from_raw_parts`](Self::from_raw_parts).
+    pub fn into_raw_parts(self) -> RawParts {
+        let (base, len, owner, locks) = self.map.into_parts();
+        RawParts { ptr: base.as_ptr(), len, owner, locks }
+    }
+
+    /// Puts a mapping together.
+    ///
+    /// # Safety
+    ///
+    /// The parts came from [`into_raw_parts`](Self::into_raw_parts), of a mapping with the same rights (or the pages grant by now
+    /// what the type says), and are given to nobody else.
+    pub unsafe fn from_raw_parts(parts: RawParts) -> Self {
+        // SAFETY: what `into_raw_parts` gave was not null.
+        let base = unsafe { NonNull::new_unchecked(parts.ptr) };
+        // SAFETY: the caller's promise.
+        let map = unsafe { Map::from_parts(base, parts.len, parts.owner, parts.locks) };
+        // SAFETY: the caller's promise.
+        unsafe { Self::from_map(map) }
+    }
+}
+
+/// What a mapping is made of: given by [`Pages::into_raw_parts`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RawParts {
+    /// The address of the first byte.
+    pub ptr: *mut u8,
+    /// The size in bytes.
+    pub len: usize,
+    owner: *const (),
+    locks: u32,
+}
+
+/// Keeps the pages of a mapping in memory, and borrows it: made by [`Pages::hold`].
+#[must_use = "a lock ends when its guard is dropped, which here is at once: give it a name"]
+#[derive(Debug)]
+pub struct Held<'pages> {
+    guard: LockGuard,
+    pages: PhantomData<&'pages ()>,
+}
+
+impl Held<'_> {
+    /// How many bytes are kept: whole pages.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.guard.len()
+    }
+
+    /// Ends the lock, as dropping it does, and says whether that succeeded.
+    ///
+    /// # Errors
+    ///
+    /// As [`unlock`](crate::unlock).
+    pub fn unlock(self) -> Result<()> {
+        self.guard.unlock()
+    }
+}
+
+/// The addresses and what they grant.
+impl<R, W, X> fmt::Debug for Pages<R, W, X>
+where
+    R: ReadAccess,
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pages({:#x?} {})", self.as_range(), Self::PROTECTION)
+    }
+}
+
+impl<W, X> Deref for Pages<AllowRead, W, X>
+where
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the pages are mapped, initialized (zeroed at first), readable as the type says, and written to by nobody but
+        // through this value, which is borrowed for as long as the slice lives; at most `isize::MAX` bytes (`PageLen`).
+        unsafe { core::slice::from_raw_parts(self.as_ptr(), self.map.len()) }
+    }
+}
+
+impl<X> DerefMut for Pages<AllowRead, AllowWrite, X>
+where
+    X: ExecAccess,
+    (AllowWrite, X): Together,
+{
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as `deref`; the pages are writable as the type says, and the value is borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.as_mut_ptr(), self.map.len()) }
+    }
+}
+
+macro_rules! as_slice {
+    ($($trait:ident $method:ident;)*) => {$(
+        impl<W, X> $trait<[u8]> for Pages<AllowRead, W, X>
+        where
+            W: WriteAccess,
+            X: ExecAccess,
+            (W, X): Together,
+        {
+            #[inline]
+            fn $method(&self) -> &[u8] {
+                self
+            }
+        }
+    )*};
+}
+
+as_slice! {
+    AsRef as_ref;
+    Borrow borrow;
+}
+
+macro_rules! as_mut_slice {
+    ($($trait:ident $method:ident;)*) => {$(
+        impl<X> $trait<[u8]> for Pages<AllowRead, AllowWrite, X>
+        where
+            X: ExecAccess,
+            (AllowWrite, X): Together,
+        {
+            #[inline]
+            fn $method(&mut self) -> &mut [u8] {
+                self
+            }
+        }
+    )*};
+}
+
+as_mut_slice! {
+    AsMut as_mut;
+    BorrowMut borrow_mut;
+}
