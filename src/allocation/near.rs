@@ -310,7 +310,8 @@ mod tests {
             });
             let expected = if kind == ErrorKind::NotPermitted { kind } else { ErrorKind::Exhausted };
             assert_eq!(given.unwrap_err().kind(), expected);
-            assert!((2..=2 * REFUSALS).contains(&tried), "{tried}");
+            // Twice a gap where it is seen free; other tests' mappings come and go, and make gaps of their own.
+            assert!((2..=8 * REFUSALS).contains(&tried), "{tried}");
         }
     }
 

@@ -293,21 +293,25 @@ pub(crate) unsafe fn give_back(range: PageRange, access: Access) -> Result<(), F
 /// Nobody uses the pages.
 pub(crate) unsafe fn install_guard(range: PageRange) -> Result<(), Failure> {
     // The kernel goes from mapping to mapping: those before one that it refuses are guarded, and have lost their content.
-    let so_far = |failure: Failure| if is_one_mapping(range) { failure } else { failure.changed(range) };
+    // Around holes it goes on.
+    let refused = |errno| {
+        let failure = not_guarded(range, errno);
+        let changed = match errno {
+            Errno::NOMEM => why::mapped_in(range),
+            _ if is_one_mapping(range) => None,
+            _ => Some(range),
+        };
+        match changed {
+            Some(changed) => failure.changed(changed),
+            None => failure,
+        }
+    };
     // SAFETY: the caller's promise.
     match unsafe { sys::advise(range, sys::GUARD_INSTALL) } {
         Ok(()) => return Ok(()),
         // An older kernel, or memory of another kind: locked, of hugetlb, special.
         Err(Errno::INVAL) => {}
-        // The kernel goes around holes: the rest is guarded.
-        Err(Errno::NOMEM) => {
-            let failure = not_guarded(range, Errno::NOMEM);
-            return Err(match why::mapped_in(range) {
-                Some(mapped) => failure.changed(mapped),
-                None => failure,
-            });
-        }
-        Err(errno) => return Err(so_far(not_guarded(range, errno))),
+        Err(errno) => return Err(refused(errno)),
     }
     let dropped = sys::injected("madvise").and_then(|()| {
         // SAFETY: the caller's promise: nobody uses the content.
@@ -316,7 +320,7 @@ pub(crate) unsafe fn install_guard(range: PageRange) -> Result<(), Failure> {
     match dropped {
         // SAFETY: the caller's promise.
         Ok(()) => unsafe { protect(range, Protection::NONE) }.map_err(|failure| failure.changed(range)),
-        Err(errno) => Err(so_far(not_guarded(range, errno))),
+        Err(errno) => Err(refused(errno)),
     }
 }
 

@@ -157,22 +157,39 @@ fn result(result: libc::c_long) -> io::Result<libc::c_long> {
     if result == -1 { Err(last_errno()) } else { Ok(result) }
 }
 
+/// The numbers of `pkey_mprotect`, `pkey_alloc` and `pkey_free`, which libc does not have for all processors; `None` where there
+/// are no such keys.
+const KEY_CALLS: Option<[libc::c_long; 3]> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
+{
+    Some([329, 330, 331])
+} else if cfg!(target_arch = "x86") {
+    Some([380, 381, 382])
+} else if cfg!(target_arch = "aarch64") {
+    Some([288, 289, 290])
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    Some([386, 384, 385])
+} else {
+    None
+};
+
 /// A protection key, closed for this thread.
 pub(super) fn key_alloc() -> io::Result<u32> {
     /// `PKEY_DISABLE_ACCESS`.
     const CLOSED: usize = 1;
     injected("pkey_alloc")?;
     admitted(c"pkey_alloc")?;
+    let Some([_, alloc, _]) = KEY_CALLS else { return Err(Errno::NOSYS) };
     // SAFETY: takes numbers only; the key is new, so that no page carries it (pkey_alloc(2)).
-    let key = result(unsafe { libc::syscall(libc::SYS_pkey_alloc, word(0), word(CLOSED)) })?;
+    let key = result(unsafe { libc::syscall(alloc, word(0), word(CLOSED)) })?;
     u32::try_from(key).map_err(|_| Errno::INVAL)
 }
 
 pub(super) fn key_free(key: u32) -> io::Result<()> {
     injected("pkey_free")?;
+    let Some([_, _, free]) = KEY_CALLS else { return Err(Errno::NOSYS) };
     let key = word(crate::range::index(key));
     // SAFETY: takes a number only; pages that still carry the key keep it (pkey_free(2)).
-    result(unsafe { libc::syscall(libc::SYS_pkey_free, key) }).map(drop)
+    result(unsafe { libc::syscall(free, key) }).map(drop)
 }
 
 /// # Safety
@@ -180,10 +197,11 @@ pub(super) fn key_free(key: u32) -> io::Result<()> {
 /// As `mprotect`.
 pub(super) unsafe fn key_protect(range: PageRange, protection: Protection, key: u32) -> io::Result<()> {
     injected("pkey_mprotect")?;
+    let Some([protect, _, _]) = KEY_CALLS else { return Err(Errno::NOSYS) };
     let (start, len) = (word(range.first()), word(range.len()));
     let (protection, key) = (word(protection.bits()), word(crate::range::index(key)));
     // SAFETY: the caller's promise. (`Protection` has the bits of `PROT_READ` and its like.)
-    result(unsafe { libc::syscall(libc::SYS_pkey_mprotect, start, len, protection, key) }).map(drop)
+    result(unsafe { libc::syscall(protect, start, len, protection, key) }).map(drop)
 }
 
 /// Whether the processor knows marked branch targets (arm64: `HWCAP2_BTI`), which `mprotect` takes from pages unless told not to.
