@@ -83,6 +83,10 @@ pub enum Operation {
     Guard,
     /// Turning guard pages into ordinary ones: [`unguard`](crate::unguard).
     Unguard,
+    /// Cutting a mapping in two: [`Pages::split_off`](crate::Pages::split_off).
+    Split,
+    /// Making one mapping of two: [`Pages::merge`](crate::Pages::merge).
+    Merge,
     /// Making pages unchangeable: [`seal`](crate::seal), [`Allocation::seal`](crate::Allocation::seal).
     Seal,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
@@ -109,6 +113,8 @@ impl fmt::Display for Operation {
             Self::Unlock => "unlock",
             Self::Guard => "make guard pages of",
             Self::Unguard => "take the guard from",
+            Self::Split => "split",
+            Self::Merge => "merge",
             Self::Seal => "seal",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",

@@ -109,6 +109,7 @@ mod error;
 mod guard;
 mod os;
 pub mod page;
+mod pages;
 mod protection;
 mod range;
 mod region;
@@ -120,6 +121,10 @@ pub use error::{Error, ErrorKind, Operation, Result};
 pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
+pub use pages::{
+    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Held, Mmap, MmapMut, MmapNone,
+    MmapOptions, Pages, RawParts, ReadAccess, Together, WriteAccess,
+};
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{
     Backing, BackingKind, Device, Mapping, Mappings, Process, QueryIter, Region, Snapshot, SnapshotIter,

@@ -5,6 +5,7 @@ mod owned;
 mod pending;
 
 pub use near::alloc_near;
+pub(crate) use owned::leave as give_up;
 pub use owned::{Allocation, SealedPages};
 
 use crate::error::{ErrorKind, Failure, Operation, Result};

@@ -96,6 +96,12 @@ impl Allocation {
         self.len == 0
     }
 
+    /// The pages, which are the caller's from then on.
+    pub(crate) fn into_parts(self) -> (NonNull<u8>, usize) {
+        let this = ManuallyDrop::new(self);
+        (this.base, this.len)
+    }
+
     fn pages(&self) -> Option<PageRange> {
         let first = self.base.addr().get();
         PageRange::between(first, first.checked_add(self.len.checked_sub(1)?)?)
@@ -203,8 +209,9 @@ impl Drop for Allocation {
     }
 }
 
+/// Pages that are nobody's any more and could not be unmapped: they wait for another attempt.
 #[cold]
-fn leave(pages: PageRange, failure: Failure) {
+pub(crate) fn leave(pages: PageRange, failure: Failure) {
     // What is forbidden now stays so: trying again would cost every later allocation a call.
     if failure.kind() != ErrorKind::NotPermitted {
         // SAFETY: the pages were an allocation's, which has ended.

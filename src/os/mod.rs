@@ -20,6 +20,9 @@
 //! map(PageLen, Protection) -> NonNull<u8>       new zeroed private pages at a place of the system's choice
 //! map_at(PageRange, Protection) -> NonNull<u8>  exactly there; ErrorKind::Occupied when something is there
 //! unmap(PageRange)                              unsafe; a whole of what these two gave
+//! unmap_part(PageRange)                         unsafe; a part of what these gave, whose other parts live on: its memory is given
+//!                                               back, its addresses where the system can
+//! release(PageRange)                            unsafe; the whole of it, when all its parts are unmapped
 //! protect(PageRange, Protection)                unsafe; a failure says what is changed nevertheless
 //! Access                                        what a page grants, with the bits that only this system knows; COPY and EQ
 //! accesses(PageRange, to, found)                calls `found` with the runs of pages of equal access, ascending, clipped to the

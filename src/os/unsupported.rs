@@ -102,6 +102,20 @@ pub(crate) unsafe fn unmap(_range: PageRange) -> Result<(), Failure> {
 /// # Safety
 ///
 /// None: nothing is done.
+pub(crate) unsafe fn unmap_part(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn release(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
 pub(crate) unsafe fn protect(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
     Err(unsupported())
 }

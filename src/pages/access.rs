@@ -52,7 +52,6 @@ marker! {
     DenyExec: ExecAccess = Protection::NONE;
 }
 
-
 /// The pairs of write and execute access that a mapping can have: never both allowed.
 ///
 /// Write and execute together is what an attacker wants most: a hole that lets him write is then one that lets him run code.

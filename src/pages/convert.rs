@@ -1,8 +1,8 @@
 //! From one set of rights to another.
 
 use super::{
-    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Mmap, MmapMut, MmapNone, Pages, ReadAccess,
-    Together, WriteAccess,
+    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Mmap, MmapMut, MmapNone, Pages,
+    ReadAccess, Together, WriteAccess,
 };
 use crate::error::Error;
 
@@ -44,7 +44,7 @@ where
     /// The mapping as it was, and why: as for [`protect`](crate::protect).
     #[inline]
     pub fn make_none(self) -> Result<MmapNone, (Self, Error)> {
-        self.change()
+        self.change::<DenyRead, DenyWrite, DenyExec>()
     }
 
     /// Lets the pages be read and nothing else.
@@ -54,7 +54,7 @@ where
     /// As [`make_none`](Self::make_none).
     #[inline]
     pub fn make_read_only(self) -> Result<Mmap, (Self, Error)> {
-        self.change()
+        self.change::<AllowRead, DenyWrite, DenyExec>()
     }
 
     /// Lets the pages be read and written, and not executed.
@@ -64,7 +64,7 @@ where
     /// As [`make_none`](Self::make_none).
     #[inline]
     pub fn make_mut(self) -> Result<MmapMut, (Self, Error)> {
-        self.change()
+        self.change::<AllowRead, AllowWrite, DenyExec>()
     }
 }
 
@@ -81,7 +81,7 @@ where
     /// The mapping as it was, and why: as for [`protect`](crate::protect).
     #[inline]
     pub fn allow_read(self) -> Result<Pages<AllowRead, W, X>, (Self, Error)> {
-        self.change()
+        self.change::<AllowRead, W, X>()
     }
 }
 
@@ -98,7 +98,7 @@ where
     /// The mapping as it was, and why: as for [`protect`](crate::protect).
     #[inline]
     pub fn deny_read(self) -> Result<Pages<DenyRead, W, X>, (Self, Error)> {
-        self.change()
+        self.change::<DenyRead, W, X>()
     }
 }
 
@@ -116,7 +116,7 @@ where
     /// The mapping as it was, and why: as for [`protect`](crate::protect).
     #[inline]
     pub fn allow_write(self) -> Result<Pages<R, AllowWrite, X>, (Self, Error)> {
-        self.change()
+        self.change::<R, AllowWrite, X>()
     }
 }
 
@@ -134,7 +134,7 @@ where
     /// The mapping as it was, and why: as for [`protect`](crate::protect).
     #[inline]
     pub fn deny_write(self) -> Result<Pages<R, DenyWrite, X>, (Self, Error)> {
-        self.change()
+        self.change::<R, DenyWrite, X>()
     }
 }
 

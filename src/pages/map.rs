@@ -1,24 +1,27 @@
 //! A mapping without a type: what all states have in common.
 
-use crate::allocation::give_up;
+use crate::allocation::{Allocation, give_up};
 use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::guard::{LockGuard, unlock};
 use crate::os;
 use crate::protection::Protection;
-use crate::range::{PageLen, PageRange};
+use crate::range::PageRange;
 use alloc::sync::Arc;
 use core::mem::{self, ManuallyDrop};
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
 ///
-/// Invariants: (1) the `len` bytes from `base` on are whole pages, mapped, private and anonymous, and nobody else's; (2) each
-/// grants what the typed owner says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
+/// Invariants: (1) the `len` bytes from `base` on are whole pages, mapped, private and anonymous, and nobody else's, as are `before`
+/// bytes below and `after` bytes above them, which are guard pages; (2) each of the `len` bytes grants what the typed owner
+/// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
 /// then the same for all of its parts.
 #[derive(Debug)]
 pub(super) struct Map {
     base: NonNull<u8>,
     len: usize,
+    before: usize,
+    after: usize,
     origin: Option<Arc<Origin>>,
     /// How many locks of [`Map::lock`] the pages have.
     locks: u32,
@@ -46,19 +49,54 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// # Safety
-    ///
-    /// Invariants 1 and 2; `os::map` or `os::map_at` gave the pages as a whole.
-    pub(super) unsafe fn new(base: NonNull<u8>, len: PageLen) -> Self {
-        Self { base, len: len.bytes(), origin: None, locks: 0 }
+    /// The pages of an allocation, which grant what it was made with: the typed owner is to say the same.
+    pub(super) fn of(allocation: Allocation) -> Self {
+        let (base, len) = allocation.into_parts();
+        Self { base, len, before: 0, after: 0, origin: None, locks: 0 }
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
+    pub(super) fn start(&self) -> usize {
+        self.base.addr().get()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// All that the mapping takes up; `None` never: see invariant 1.
+    fn extent(&self) -> Option<PageRange> {
+        let pages = self.pages()?;
+        PageRange::between(pages.first().checked_sub(self.before)?, pages.last().checked_add(self.after)?)
+    }
+
+    /// Makes guard pages of the first and the last ones, which are then no longer among the bytes.
+    pub(super) fn fence(&mut self, before: usize, after: usize) -> Result<(), Error> {
+        let fences = before.checked_add(after).filter(|&fences| fences < self.len);
+        let Some(fences) = fences else { return Err(self.nothing(Operation::Guard)) };
+        if before > 0 {
+            self.guard(self.start(), before)?;
+            // SAFETY: `before` is less than the length (just checked).
+            self.base = unsafe { self.base.add(before) };
+        }
+        self.before = before;
+        self.len = self.len.saturating_sub(fences);
+        if after > 0 {
+            self.guard(self.start().saturating_add(self.len), after)?;
+        }
+        self.after = after;
+        Ok(())
+    }
+
+    fn guard(&self, first: usize, len: usize) -> Result<(), Error> {
+        let pages = PageRange::touching(first, len)
+            .map_err(|failure| failure.during(Operation::Guard, None, None))?;
+        // SAFETY: pages of this mapping (the caller's doing), which is new: nobody has used them.
+        unsafe { os::install_guard(pages) }
+            .map_err(|failure| failure.during(Operation::Guard, Some(pages), None))
     }
 
     /// `None` never: see invariant 1.
@@ -89,7 +127,8 @@ impl Map {
     fn boundary(&self, at: usize, operation: Operation) -> Result<usize, Error> {
         let odd = at & crate::page::mask() != 0;
         if odd || at == 0 || at >= self.len {
-            let why = if odd { "not a multiple of the page size" } else { "both halves would not have pages" };
+            let why =
+                if odd { "not a multiple of the page size" } else { "both halves would not have pages" };
             return Err(Failure::invalid(why).during(operation, self.pages(), None));
         }
         Ok(at)
@@ -98,12 +137,15 @@ impl Map {
     /// Cuts the mapping in two; `self` keeps the pages below `at`.
     pub(super) fn split_off(&mut self, at: usize) -> Result<Self, Error> {
         let at = self.boundary(at, Operation::Split)?;
-        let Some(whole) = self.pages() else { return Err(self.nothing(Operation::Split)) };
+        let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Split)) };
         // SAFETY: `at` is less than the length (just checked), so that the place lies inside the mapping.
         let base = unsafe { self.base.add(at) };
         let origin = self.origin.get_or_insert_with(|| Arc::new(Origin { whole }));
-        let rest = Self { base, len: self.len.saturating_sub(at), origin: Some(Arc::clone(origin)), locks: self.locks };
+        let origin = Some(Arc::clone(origin));
+        let len = self.len.saturating_sub(at);
+        let rest = Self { base, len, before: 0, after: self.after, origin, locks: self.locks };
         self.len = at;
+        self.after = 0;
         Ok(rest)
     }
 
@@ -124,19 +166,26 @@ impl Map {
             _ => false,
         };
         if !same_origin {
-            return refuse(other, "the mappings were never one: memory of two mappings is not one piece of memory to Rust");
+            return refuse(
+                other,
+                "the mappings were never one: memory of two mappings is not one piece of memory to Rust",
+            );
         }
         if self.base.addr().get().checked_add(self.len) != Some(other.base.addr().get()) {
             return refuse(other, "the other mapping does not begin where this one ends");
+        }
+        if self.after != 0 || other.before != 0 {
+            return refuse(other, "there are guard pages between the two");
         }
         if self.locks != other.locks {
             return refuse(other, "one of them is locked more often than the other");
         }
         self.len = self.len.saturating_add(other.len);
+        self.after = other.after;
         // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
         let other = ManuallyDrop::new(other);
         // SAFETY: `other` is not used after this, nor dropped: the field is read out once.
-        drop(unsafe { core::ptr::read(&other.origin) });
+        drop(unsafe { ptr::read(&raw const other.origin) });
         Ok(())
     }
 
@@ -168,38 +217,54 @@ impl Map {
         crate::guard::lock(self.base.as_ptr().cast_const(), self.len)
     }
 
-    /// What is needed to make the mapping again, without dropping it.
-    pub(super) fn into_parts(self) -> (NonNull<u8>, usize, *const (), u32) {
+    /// The share of the origin, out of the mapping's hands: for [`from_raw`](Self::from_raw).
+    pub(super) fn into_raw(self) -> Raw {
         let mut this = ManuallyDrop::new(self);
-        let owner = this.origin.take().map_or(core::ptr::null(), Arc::into_raw);
-        (this.base, this.len, owner.cast(), this.locks)
+        let owner = this.origin.take().map_or(ptr::null(), Arc::into_raw);
+        Raw {
+            base: this.base,
+            len: this.len,
+            before: this.before,
+            after: this.after,
+            owner,
+            locks: this.locks,
+        }
     }
 
     /// # Safety
     ///
-    /// The four came from [`into_parts`](Self::into_parts), and are given to nobody else.
-    pub(super) unsafe fn from_parts(base: NonNull<u8>, len: usize, owner: *const (), locks: u32) -> Self {
-        let owner = owner.cast::<Origin>();
-        // SAFETY: not null, so that it came from `Arc::into_raw` of an `Arc<Origin>`, whose share it carries (the caller's
-        // promise).
+    /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
+    pub(super) unsafe fn from_raw(raw: Raw) -> Self {
+        let Raw { base, len, before, after, owner, locks } = raw;
+        // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, origin, locks }
+        Self { base, len, before, after, origin, locks }
     }
+}
+
+/// A mapping taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw {
+    pub(super) base: NonNull<u8>,
+    pub(super) len: usize,
+    before: usize,
+    after: usize,
+    owner: *const Origin,
+    locks: u32,
 }
 
 impl Drop for Map {
     fn drop(&mut self) {
-        let Some(pages) = self.pages() else { return };
+        let Some(pages) = self.extent() else { return };
         for _ in 0..self.locks {
             // Locks that outlived their pages would keep those of the next owner locked.
             let _unlocked = unlock(self.base.as_ptr().cast_const(), self.len);
         }
-        // SAFETY: the pages are the value's (invariant 1), which ends here.
-        let gone = unsafe {
-            match &self.origin {
-                None => os::unmap(pages),
-                Some(origin) => os::unmap_part(pages, origin.whole),
-            }
+        let gone = match &self.origin {
+            // SAFETY: the pages are the value's (invariant 1), which ends here.
+            None => unsafe { os::unmap(pages) },
+            // SAFETY: as above.
+            Some(_) => unsafe { os::unmap_part(pages) },
         };
         if let Err(failure) = gone {
             give_up(pages, failure);

@@ -17,8 +17,7 @@ use core::borrow::{Borrow, BorrowMut};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut, Range};
-use core::ptr::NonNull;
-use map::Map;
+use map::{Map, Raw};
 
 /// Pages of one's own that the compiler knows the rights of: whether they can be read, written and executed stands in the type.
 ///
@@ -285,8 +284,7 @@ where
     /// Takes the mapping apart. Whoever has the parts sees to it that the pages are given back: by
     /// [`from_raw_parts`](Self::from_raw_parts).
     pub fn into_raw_parts(self) -> RawParts {
-        let (base, len, owner, locks) = self.map.into_parts();
-        RawParts { ptr: base.as_ptr(), len, owner, locks }
+        RawParts(self.map.into_raw())
     }
 
     /// Puts a mapping together.
@@ -294,12 +292,10 @@ where
     /// # Safety
     ///
     /// The parts came from [`into_raw_parts`](Self::into_raw_parts), of a mapping with the same rights (or the pages grant by now
-    /// what the type says), and are given to nobody else.
+    /// what the type says), and no other mapping is made of them.
     pub unsafe fn from_raw_parts(parts: RawParts) -> Self {
-        // SAFETY: what `into_raw_parts` gave was not null.
-        let base = unsafe { NonNull::new_unchecked(parts.ptr) };
         // SAFETY: the caller's promise.
-        let map = unsafe { Map::from_parts(base, parts.len, parts.owner, parts.locks) };
+        let map = unsafe { Map::from_raw(parts.0) };
         // SAFETY: the caller's promise.
         unsafe { Self::from_map(map) }
     }
@@ -307,14 +303,23 @@ where
 
 /// What a mapping is made of: given by [`Pages::into_raw_parts`].
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RawParts {
+pub struct RawParts(Raw);
+
+impl RawParts {
     /// The address of the first byte.
-    pub ptr: *mut u8,
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.0.base.as_ptr()
+    }
+
     /// The size in bytes.
-    pub len: usize,
-    owner: *const (),
-    locks: u32,
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Whether there is nothing in it: never.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
 }
 
 /// Keeps the pages of a mapping in memory, and borrows it: made by [`Pages::hold`].

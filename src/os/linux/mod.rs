@@ -18,7 +18,8 @@ mod why;
 mod tests;
 
 pub(crate) use change::{
-    Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
+    Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
+    unmap_part,
 };
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 

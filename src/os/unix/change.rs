@@ -119,6 +119,26 @@ pub(crate) unsafe fn unmap(range: PageRange) -> Result<(), Failure> {
     })
 }
 
+/// The memory and the addresses of a part.
+///
+/// # Safety
+///
+/// As [`unmap`].
+pub(crate) unsafe fn unmap_part(range: PageRange) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { unmap(range) }
+}
+
+/// Nothing is left to do once all parts are unmapped.
+///
+/// # Safety
+///
+/// As [`unmap`].
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) unsafe fn release(_range: PageRange) -> Result<(), Failure> {
+    Ok(())
+}
+
 pub(crate) fn sealed(errno: Errno) -> Failure {
     errno
         .system(ErrorKind::NotPermitted)

@@ -153,6 +153,29 @@ pub(crate) unsafe fn unmap(range: PageRange) -> Result<(), Failure> {
     unsafe { sys::release(allocation_of(range.first())) }.map_err(refused)
 }
 
+/// The memory of a part; its addresses are given back with the whole.
+///
+/// # Safety
+///
+/// The pages are a part of what [`map`] or [`map_at`] gave, and nobody uses them any more.
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) unsafe fn unmap_part(range: PageRange) -> Result<(), Failure> {
+    // What is refused now comes back with the whole.
+    // SAFETY: the caller's promise.
+    let _decommitted = unsafe { sys::decommit(range) };
+    Ok(())
+}
+
+/// The addresses of all parts.
+///
+/// # Safety
+///
+/// As [`unmap`].
+pub(crate) unsafe fn release(range: PageRange) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { unmap(range) }
+}
+
 /// Changes what the pages grant. Those that are reserved only get memory.
 ///
 /// # Safety

@@ -14,7 +14,8 @@ mod tests;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use change::{
-    Access, accesses, give_back, install_guard, map, map_at, protect, remove_guard, seal, unmap,
+    Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
+    unmap_part,
 };
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
