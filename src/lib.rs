@@ -8,6 +8,7 @@
 //! | the same of another process, with files, names and memory used | [`Process`] |
 //! | many look-ups of one moment | [`Snapshot`] |
 //! | pages: anywhere, at a place, near one | [`alloc()`], [`alloc_at`], [`alloc_near`] |
+//! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |

@@ -34,6 +34,7 @@ pub(crate) fn run(bench: &mut Bench) {
     }
     allocate_at(bench);
     protect(bench);
+    convert(bench);
     protect_for_a_while(bench, "one page in the middle of a mapping", 3, 1);
     protect_for_a_while(bench, "a mapping of 16 pages as a whole", 0, 16);
     guard(bench);
@@ -49,6 +50,12 @@ fn allocate(bench: &mut Bench, name: &str, len: usize) {
             }),
             Contender::aiming("folio", 1.02, || {
                 black_box(folio::alloc(black_box(len), Protection::READ_WRITE).unwrap()).len()
+            }),
+            Contender::aiming("folio::Pages", 1.02, || {
+                black_box(folio::Pages::new(black_box(len)).unwrap()).len()
+            }),
+            Contender::new("mmap-rs", || {
+                black_box(mmap_rs::MmapOptions::new(black_box(len)).unwrap().map_mut().unwrap()).len()
             }),
             Contender::new("region 4", || {
                 black_box(region::alloc(black_box(len), region::Protection::READ_WRITE).unwrap()).len()
@@ -147,6 +154,34 @@ fn protect(bench: &mut Bench) {
                 unsafe { region::protect(black_box(place), len, region::Protection::READ).unwrap() };
                 // SAFETY: as above.
                 unsafe { region::protect(black_box(place), len, region::Protection::READ_WRITE).unwrap() };
+            }),
+        ],
+    );
+}
+
+/// The same by mappings whose type changes with what they grant.
+fn convert(bench: &mut Bench) {
+    let len = page::size();
+    let bare = Pages::new();
+    let place = bare.page(3);
+    let mut ours = Some(folio::Pages::new(len).unwrap());
+    ours.as_mut().unwrap()[0] = 1;
+    let mut theirs = Some(mmap_rs::MmapOptions::new(len).unwrap().map_mut().unwrap());
+    theirs.as_mut().unwrap()[0] = 1;
+    bench.group(
+        "make a mapping read-only and writable again".to_owned(),
+        vec![
+            Contender::new("limit: two mprotect", || {
+                mprotect(black_box(place), len, libc::PROT_READ);
+                mprotect(black_box(place), len, READ_WRITE);
+            }),
+            Contender::aiming("folio: make_read_only, make_mut", 1.05, || {
+                let read = ours.take().unwrap().make_read_only().map_err(|(_, error)| error).unwrap();
+                ours = Some(read.make_mut().map_err(|(_, error)| error).unwrap());
+            }),
+            Contender::new("mmap-rs: make_read_only, make_mut", || {
+                let read = theirs.take().unwrap().make_read_only().map_err(|(_, error)| error).unwrap();
+                theirs = Some(read.make_mut().map_err(|(_, error)| error).unwrap());
             }),
         ],
     );
