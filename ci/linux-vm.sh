@@ -96,7 +96,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 ifconfig lo up
 uname -a
-export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-10} RUST_BACKTRACE=0
+export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-10} PROPTEST_CASES=32 RUST_BACKTRACE=0
 cd /tmp
 failed=0
 for test in /t/*; do

@@ -512,7 +512,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: crate::area::rounds(100), ..ProptestConfig::default() })]
 
         #[test]
         fn a_few_pages_are_counted_as_one_by_one(doings in doings(24, 60)) {
@@ -521,7 +521,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: crate::area::rounds(12), ..ProptestConfig::default() })]
 
         /// So many that chunks split and join.
         #[test]

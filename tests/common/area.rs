@@ -15,6 +15,13 @@ pub fn skipped(test: &str, why: &str) {
     }
 }
 
+/// How often long tests repeat themselves: `FOLIO_TEST_ROUNDS`, in percent of the ordinary number.
+pub fn rounds(ordinary: u32) -> u32 {
+    let percent =
+        std::env::var("FOLIO_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_u32);
+    (ordinary.saturating_mul(percent) / 100).max(1)
+}
+
 /// Pages of our own in a row, each of which can be protected, taken away and brought back.
 pub struct Area {
     base: usize,

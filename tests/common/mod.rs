@@ -3,19 +3,12 @@
 
 mod area;
 #[allow(unused_imports, reason = "each test binary uses a part")]
-pub use area::{Area, skipped};
+pub use area::{Area, rounds, skipped};
 
 use folio::{ErrorKind, Process, Protection, page};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-
-/// How often long tests repeat themselves: `FOLIO_TEST_ROUNDS`, in percent of the ordinary number.
-pub fn rounds(ordinary: u32) -> u32 {
-    let percent =
-        std::env::var("FOLIO_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_u32);
-    (ordinary.saturating_mul(percent) / 100).max(1)
-}
 
 /// The protections that ordinary memory can have here.
 pub fn protections() -> Vec<Protection> {

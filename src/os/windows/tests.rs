@@ -910,7 +910,7 @@ enum Step {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(crate::area::rounds(100)) })]
 
     /// Three allocations side by side, one of which begins without memory, against a list of what each page grants and holds.
     #[test]
