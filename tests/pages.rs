@@ -97,7 +97,7 @@ fn mappings_go_between_threads() {
     .join()
     .unwrap();
     assert_eq!(both(pages)[0], 3);
-    both(MmapOptions::new(1).map_none().unwrap());
+    drop(both(MmapOptions::new(1).map_none().unwrap()));
 }
 
 #[test]
@@ -266,8 +266,8 @@ fn what_is_denied_ends_the_process() {
         let mut pages = MmapOptions::new(2 * page).guard_before(1).guard_after(1).map_mut().unwrap();
         let start = pages.as_mut_ptr();
         say("ready");
-        // SAFETY: it is found out, in a process that ends for it, what the system denies.
         match name.to_str().unwrap() {
+            // SAFETY: it is found out, in a process that ends for it, what the system denies.
             "below" => unsafe { start.wrapping_sub(1).write_volatile(1) },
             // SAFETY: likewise.
             "above" => unsafe { start.wrapping_add(2 * page).write_volatile(1) },

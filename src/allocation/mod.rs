@@ -7,6 +7,7 @@ mod pending;
 pub use near::alloc_near;
 pub(crate) use owned::leave as give_up;
 pub use owned::{Allocation, SealedPages};
+pub(crate) use pending::give_back;
 
 use crate::error::{ErrorKind, Failure, Operation, Result};
 use crate::guard::unknown_bits;

@@ -44,7 +44,7 @@ pub(super) unsafe fn keep(range: PageRange) -> bool {
 
 /// Tries again to give back what waits. Costs nothing to speak of when nothing does.
 #[inline]
-pub(super) fn give_back() {
+pub(crate) fn give_back() {
     if ANY.load(Ordering::Relaxed) {
         try_all();
     }

@@ -24,12 +24,13 @@ where
         X2: ExecAccess,
         (W2, X2): Together,
     {
+        let mut this = self;
         let (from, to) = (Self::PROTECTION, Pages::<R2, W2, X2>::PROTECTION);
         // SAFETY: `self` is consumed, so that no reference into the pages is left; what is made of it below says what they grant.
-        match unsafe { self.map.protect(from, to) } {
+        match unsafe { this.map.protect(from, to) } {
             // SAFETY: the pages grant just that now.
-            Ok(()) => Ok(unsafe { Pages::from_map(self.map) }),
-            Err(error) => Err((self, error)),
+            Ok(()) => Ok(unsafe { Pages::from_map(this.map) }),
+            Err(error) => Err((this, error)),
         }
     }
 
@@ -42,6 +43,10 @@ where
     /// # Errors
     ///
     /// The mapping as it was, and why: as for [`protect`](crate::protect).
+    ///
+    /// What the system had changed before it refused is changed back. Should it refuse that as well, the mapping has lost the pages
+    /// up to the last of those, and is shorter, or even empty: what it has still grants what its type says.
+    /// [`Error::changed`] names what was changed then; the pages are unmapped when the mapping is dropped.
     #[inline]
     pub fn make_none(self) -> Result<MmapNone, (Self, Error)> {
         self.change::<DenyRead, DenyWrite, DenyExec>()
@@ -76,9 +81,9 @@ where
 {
     /// Lets the pages be read, too.
     ///
-    /// # Errors
+    /// # Cost, errors
     ///
-    /// The mapping as it was, and why: as for [`protect`](crate::protect).
+    /// As [`make_none`](Self::make_none).
     #[inline]
     pub fn allow_read(self) -> Result<Pages<AllowRead, W, X>, (Self, Error)> {
         self.change::<AllowRead, W, X>()
@@ -93,9 +98,9 @@ where
 {
     /// No longer lets the pages be read. (Most processors cannot deny it to pages that can be written.)
     ///
-    /// # Errors
+    /// # Cost, errors
     ///
-    /// The mapping as it was, and why: as for [`protect`](crate::protect).
+    /// As [`make_none`](Self::make_none).
     #[inline]
     pub fn deny_read(self) -> Result<Pages<DenyRead, W, X>, (Self, Error)> {
         self.change::<DenyRead, W, X>()
@@ -111,9 +116,9 @@ where
 {
     /// Lets the pages be written, too.
     ///
-    /// # Errors
+    /// # Cost, errors
     ///
-    /// The mapping as it was, and why: as for [`protect`](crate::protect).
+    /// As [`make_none`](Self::make_none).
     #[inline]
     pub fn allow_write(self) -> Result<Pages<R, AllowWrite, X>, (Self, Error)> {
         self.change::<R, AllowWrite, X>()
@@ -129,9 +134,9 @@ where
 {
     /// No longer lets the pages be written.
     ///
-    /// # Errors
+    /// # Cost, errors
     ///
-    /// The mapping as it was, and why: as for [`protect`](crate::protect).
+    /// As [`make_none`](Self::make_none).
     #[inline]
     pub fn deny_write(self) -> Result<Pages<R, DenyWrite, X>, (Self, Error)> {
         self.change::<R, DenyWrite, X>()

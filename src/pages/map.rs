@@ -1,6 +1,6 @@
 //! A mapping without a type: what all states have in common.
 
-use crate::allocation::{Allocation, give_up};
+use crate::allocation::{Allocation, give_back, give_up};
 use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::guard::{LockGuard, unlock};
 use crate::os;
@@ -13,7 +13,7 @@ use core::ptr::{self, NonNull};
 /// Pages of one's own.
 ///
 /// Invariants: (1) the `len` bytes from `base` on are whole pages, mapped, private and anonymous, and nobody else's, as are `before`
-/// bytes below and `after` bytes above them, which are guard pages; (2) each of the `len` bytes grants what the typed owner
+/// bytes below and `after` bytes above them, which nobody may touch (guard pages); (2) each of the `len` bytes grants what the typed owner
 /// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
 /// then the same for all of its parts.
 #[derive(Debug)]
@@ -68,9 +68,10 @@ impl Map {
     }
 
     /// All that the mapping takes up; `None` never: see invariant 1.
-    fn extent(&self) -> Option<PageRange> {
-        let pages = self.pages()?;
-        PageRange::between(pages.first().checked_sub(self.before)?, pages.last().checked_add(self.after)?)
+    pub(super) fn extent(&self) -> Option<PageRange> {
+        let first = self.start().checked_sub(self.before)?;
+        let len = self.before.checked_add(self.len)?.checked_add(self.after)?;
+        PageRange::between(first, first.checked_add(len.checked_sub(1)?)?)
     }
 
     /// Makes guard pages of the first and the last ones, which are then no longer among the bytes.
@@ -84,10 +85,11 @@ impl Map {
         }
         self.before = before;
         self.len = self.len.saturating_sub(fences);
+        // Also if they cannot be made guard pages: they are unmapped with the others.
+        self.after = after;
         if after > 0 {
             self.guard(self.start().saturating_add(self.len), after)?;
         }
-        self.after = after;
         Ok(())
     }
 
@@ -99,18 +101,18 @@ impl Map {
             .map_err(|failure| failure.during(Operation::Guard, Some(pages), None))
     }
 
-    /// `None` never: see invariant 1.
+    /// `None` for a mapping that has lost all its bytes ([`shut_out`](Self::shut_out)).
     pub(super) fn pages(&self) -> Option<PageRange> {
         let first = self.base.addr().get();
         PageRange::between(first, first.checked_add(self.len.checked_sub(1)?)?)
     }
 
-    /// Lets all pages grant something else. On failure they grant what they did.
+    /// Lets all pages grant something else. On failure those that the mapping still has grant what they did.
     ///
     /// # Safety
     ///
     /// The typed owner ends here, or says from now on what the pages grant now; no reference into them is left.
-    pub(super) unsafe fn protect(&self, from: Protection, to: Protection) -> Result<(), Error> {
+    pub(super) unsafe fn protect(&mut self, from: Protection, to: Protection) -> Result<(), Error> {
         let Some(pages) = self.pages() else { return Ok(()) };
         // SAFETY: the caller's promise.
         let Err(failure) = (unsafe { os::protect(pages, to) }) else { return Ok(()) };
@@ -118,9 +120,35 @@ impl Map {
             // What the system would need for it was there before: giving back what was makes mappings fewer again.
             // SAFETY: as above.
             Some(changed) if unsafe { os::protect(changed, from) }.is_ok() => failure.unchanged(),
-            _ => failure,
+            Some(changed) => {
+                self.shut_out(changed);
+                failure
+            }
+            None => failure,
         };
         Err(failure.during(Operation::Protect, Some(pages), None))
+    }
+
+    /// Makes the mapping begin behind these of its pages, which do not grant what the typed owner says and cannot be made to: safe
+    /// code could reach them by it. Like guard pages they are unmapped with the rest.
+    #[cold]
+    pub(super) fn shut_out(&mut self, changed: PageRange) {
+        let lost = changed.last().saturating_sub(self.start()).saturating_add(1).min(self.len);
+        self.end_locks(lost);
+        // SAFETY: at most the length.
+        self.base = unsafe { self.base.add(lost) };
+        self.before = self.before.saturating_add(lost);
+        self.len = self.len.saturating_sub(lost);
+        if self.len == 0 {
+            self.locks = 0;
+        }
+    }
+
+    /// Locks that outlived their pages would keep those of the next owner locked.
+    fn end_locks(&self, len: usize) {
+        for _ in 0..self.locks {
+            let _unlocked = unlock(self.base.as_ptr().cast_const(), len);
+        }
     }
 
     /// The offset as one between two pages inside the mapping.
@@ -209,8 +237,10 @@ impl Map {
             let failure = Failure::invalid("the pages are not locked");
             return Err(failure.during(Operation::Unlock, self.pages(), None));
         };
+        unlock(self.base.as_ptr().cast_const(), self.len)?;
+        // Not after a failure: it can be tried again, and the drop takes what was not taken.
         self.locks = fewer;
-        unlock(self.base.as_ptr().cast_const(), self.len)
+        Ok(())
     }
 
     pub(super) fn hold(&self) -> Result<LockGuard, Error> {
@@ -256,18 +286,16 @@ pub(super) struct Raw {
 impl Drop for Map {
     fn drop(&mut self) {
         let Some(pages) = self.extent() else { return };
-        for _ in 0..self.locks {
-            // Locks that outlived their pages would keep those of the next owner locked.
-            let _unlocked = unlock(self.base.as_ptr().cast_const(), self.len);
-        }
+        self.end_locks(self.len);
         let gone = match &self.origin {
             // SAFETY: the pages are the value's (invariant 1), which ends here.
             None => unsafe { os::unmap(pages) },
             // SAFETY: as above.
             Some(_) => unsafe { os::unmap_part(pages) },
         };
-        if let Err(failure) = gone {
-            give_up(pages, failure);
+        match gone {
+            Ok(()) => give_back(),
+            Err(failure) => give_up(pages, failure),
         }
     }
 }

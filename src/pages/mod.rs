@@ -1,9 +1,15 @@
 //! Floor 4: mappings whose access is in their type.
+#![allow(
+    clippy::result_large_err,
+    reason = "what fails gives the mapping back, beside the error; boxing it would allocate"
+)]
 
 mod access;
 mod convert;
 mod map;
 mod options;
+#[cfg(test)]
+mod tests;
 
 pub use access::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
@@ -40,8 +46,14 @@ use map::{Map, Raw};
 ///
 /// # Cost
 ///
-/// No more than the address, the length, and two words. Making and dropping one system call each, a change of rights one.
-/// [Splitting](Self::split_off) allocates some words, once for all parts.
+/// The value is six words. Making and dropping it is one system call each, a change of rights one.
+/// [Splitting](Self::split_off) allocates some words, once for all parts. A mapping that is dropped [locked](Self::lock) is unlocked
+/// before, one system call more.
+///
+/// # Drop
+///
+/// Unmaps the pages. Where the system refuses, the same happens as with an [`Allocation`](crate::Allocation): it is tried again at
+/// the next allocation or drop of either, and reported on standard error in builds with debug assertions.
 ///
 /// # Examples
 ///
@@ -74,6 +86,33 @@ use map::{Map, Raw};
 /// println!("{first}");
 /// # Ok::<(), folio::Error>(())
 /// ```
+///
+/// ```compile_fail,E0608
+/// let pages = folio::MmapOptions::new(1).map_none()?;
+/// let first = pages[0]; // cannot index into what cannot be read
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// ```compile_fail,E0614
+/// let pages = folio::MmapOptions::new(1).map_none()?;
+/// let all = *pages; // cannot be dereferenced
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// ```compile_fail,E0608
+/// let pages = folio::Pages::new(1)?.deny_read().map_err(|(_, error)| error)?;
+/// let first = pages[0]; // writable only
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// ```compile_fail,E0502
+/// let mut pages = folio::Pages::new(8192)?;
+/// let all = &pages[..];
+/// let high = pages.split_off(4096); // cannot borrow as mutable: `all` reaches into both parts
+/// println!("{all:?}");
+/// # Ok::<(), folio::Error>(())
+/// ```
+#[must_use = "the pages are unmapped when the value is dropped"]
 pub struct Pages<R = AllowRead, W = AllowWrite, X = DenyExec>
 where
     R: ReadAccess,
@@ -86,7 +125,7 @@ where
     access: PhantomData<(R, W, X)>,
 }
 
-/// Pages that grant nothing: address space with memory behind it.
+/// Pages that grant nothing. (On Windows, those that are made so are reserved only, and get memory by the first change of rights.)
 pub type MmapNone = Pages<DenyRead, DenyWrite, DenyExec>;
 /// Pages that can be read.
 pub type Mmap = Pages<AllowRead, DenyWrite, DenyExec>;
@@ -97,6 +136,10 @@ impl Pages {
     /// At least `len` bytes, zeroed, that can be read and written.
     ///
     /// For other rights and places, [`MmapOptions`].
+    ///
+    /// # Cost
+    ///
+    /// One system call.
     ///
     /// # Errors
     ///
@@ -148,7 +191,7 @@ where
         self.map.len()
     }
 
-    /// Whether there is nothing in it: never.
+    /// Whether there is nothing in it: only after a conversion that failed twice over, see [`make_none`](Self::make_none).
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.map.len() == 0
@@ -176,6 +219,10 @@ where
     ///
     /// The two halves of a [split](Self::split_off) stay locked, each on its own.
     ///
+    /// # Cost
+    ///
+    /// As [`lock`](crate::lock).
+    ///
     /// # Errors
     ///
     /// As [`lock`](crate::lock).
@@ -188,7 +235,7 @@ where
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the pages are not locked by this mapping; as
-    /// [`unlock`](crate::unlock).
+    /// [`unlock`](crate::unlock), and then the lock still counts: it can be tried again.
     pub fn unlock(&mut self) -> Result<()> {
         self.map.unlock()
     }
@@ -207,13 +254,31 @@ where
     /// assert_eq!(held.len(), pages.len());
     /// # Ok::<(), folio::Error>(())
     /// ```
+    ///
+    /// ```compile_fail,E0505
+    /// let pages = folio::Pages::new(1)?;
+    /// let held = pages.hold()?;
+    /// drop(pages); // cannot move out: `held` unlocks them at the end
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail,E0502
+    /// let mut pages = folio::Pages::new(1)?;
+    /// let held = pages.hold()?;
+    /// pages[0] = 1; // cannot borrow as mutable
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn hold(&self) -> Result<Held<'_>> {
-        Ok(Held { guard: self.map.hold()?, pages: PhantomData })
+        Ok(Held { guard: self.map.hold()?, _pages: Borrowed(PhantomData) })
     }
 
     /// Cuts the mapping in two at an offset in bytes: `self` keeps the pages before it, the result has the others.
     ///
     /// The two are as good as any mapping, have the same rights, and may be dropped in any order.
+    ///
+    /// # Cost
+    ///
+    /// No system call; the first split of a mapping allocates some words.
     ///
     /// # Errors
     ///
@@ -246,7 +311,7 @@ where
 
     /// Cuts the mapping in two at an offset in bytes: `self` keeps the pages from there on, the result has those before it.
     ///
-    /// # Errors
+    /// # Cost, errors
     ///
     /// As [`split_off`](Self::split_off).
     pub fn split_to(&mut self, at: usize) -> Result<Self> {
@@ -256,6 +321,10 @@ where
     }
 
     /// Adds the pages of `other`, which must come directly behind and have been one mapping with these before.
+    ///
+    /// # Cost
+    ///
+    /// No system call.
     ///
     /// # Errors
     ///
@@ -283,6 +352,7 @@ where
 
     /// Takes the mapping apart. Whoever has the parts sees to it that the pages are given back: by
     /// [`from_raw_parts`](Self::from_raw_parts).
+    #[must_use = "the pages stay mapped until `from_raw_parts` makes a mapping of the parts"]
     pub fn into_raw_parts(self) -> RawParts {
         RawParts(self.map.into_raw())
     }
@@ -327,7 +397,16 @@ impl RawParts {
 #[derive(Debug)]
 pub struct Held<'pages> {
     guard: LockGuard,
-    pages: PhantomData<&'pages ()>,
+    _pages: Borrowed<'pages>,
+}
+
+/// A borrow that lasts until it is dropped: without a drop that could use it, it would end with the last mention of the guard, and
+/// the guard could outlive the pages.
+#[derive(Debug)]
+struct Borrowed<'pages>(PhantomData<&'pages ()>);
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {}
 }
 
 impl Held<'_> {
