@@ -1,8 +1,10 @@
 //! What can only be tested from inside: a system that refuses at each of its calls.
 
 use super::{MmapMut, MmapOptions, Pages};
-use crate::os::inject::{self, fail_nth};
-use crate::{ErrorKind, Operation, Protection, alloc, page, query};
+use crate::os::inject::fail_nth;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::{ErrorKind, alloc, os::inject};
+use crate::{Operation, Protection, page, query};
 use core::ptr::without_provenance;
 
 /// A code that means "not now" to most calls: `ENOMEM` and its like.

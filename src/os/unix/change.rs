@@ -175,7 +175,7 @@ pub(crate) unsafe fn protect(range: PageRange, protection: Protection) -> Result
 /// Why, and what of the range is changed nevertheless.
 #[cold]
 fn not_protected(range: PageRange, protection: Protection, errno: Errno) -> Failure {
-    let changed = if STOPS_IN_THE_MIDDLE { granting(range, protection) } else { None };
+    let changed = if STOPS_IN_THE_MIDDLE { granting(range, protection) } else { Ok(None) };
     let failure = match errno {
         Errno(libc::ENOMEM | libc::EINVAL | libc::EFAULT) if !sys::is_whole(range) => {
             errno.system(ErrorKind::Unmapped)
@@ -183,17 +183,19 @@ fn not_protected(range: PageRange, protection: Protection, errno: Errno) -> Fail
         errno => why::not_protected(errno, protection),
     };
     match changed {
+        // Not known: all of it may be.
+        Err(_) => failure.changed(range),
         // Where the whole range is as it was to become, it was so before, or became so in the meantime.
-        Some(changed) if changed != range => failure.changed(changed),
-        _ => failure,
+        Ok(Some(changed)) if changed != range => failure.changed(changed),
+        Ok(_) => failure,
     }
 }
 
 /// How far from its first page on a range grants just this.
-fn granting(range: PageRange, protection: Protection) -> Option<PageRange> {
+fn granting(range: PageRange, protection: Protection) -> Result<Option<PageRange>, Failure> {
     let mut next = range.first();
-    let mut walk = Walk::new(&Target::CURRENT, range, Detail::Region).ok()?;
-    while let Ok(Some(region)) = walk.step() {
+    let mut walk = Walk::new(&Target::CURRENT, range, Detail::Region)?;
+    while let Some(region) = walk.step()? {
         if region.last() < next {
             continue;
         }
@@ -202,10 +204,10 @@ fn granting(range: PageRange, protection: Protection) -> Option<PageRange> {
         }
         match region.last().min(range.last()).checked_add(1) {
             Some(after) if after <= range.last() => next = after,
-            _ => return Some(range),
+            _ => return Ok(Some(range)),
         }
     }
-    PageRange::between(range.first(), next.checked_sub(1)?)
+    Ok(next.checked_sub(1).and_then(|last| PageRange::between(range.first(), last)))
 }
 
 /// What pages grant. What they may be made to grant at most, `mprotect` changes on none of these systems.
