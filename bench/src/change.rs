@@ -82,7 +82,7 @@ fn allocate_at(bench: &mut Bench) {
                 assert_eq!(got.addr(), place.addr());
                 unmap(got, len);
             }),
-            Contender::aiming("folio", 1.02, || {
+            Contender::aiming("folio", 1.05, || {
                 folio::alloc_at(black_box(place), len, Protection::READ_WRITE).unwrap().len()
             }),
         ],
