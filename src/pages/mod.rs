@@ -72,10 +72,10 @@ use map::{Map, Raw};
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///
-/// ```compile_fail,E0596
+/// ```compile_fail,E0594
 /// let pages = folio::Pages::new(1)?.make_read_only().map_err(|(_, error)| error)?;
 /// let mut pages = pages;
-/// pages[0] = 1; // cannot borrow as mutable
+/// pages[0] = 1; // cannot assign
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///
@@ -265,7 +265,7 @@ where
     /// ```compile_fail,E0502
     /// let mut pages = folio::Pages::new(1)?;
     /// let held = pages.hold()?;
-    /// pages[0] = 1; // cannot borrow as mutable
+    /// pages[0] = 1; // cannot assign
     /// # Ok::<(), folio::Error>(())
     /// ```
     pub fn hold(&self) -> Result<Held<'_>> {
