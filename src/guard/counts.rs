@@ -525,7 +525,7 @@ mod tests {
 
         /// So many that chunks split and join.
         #[test]
-        fn many_pages_are_counted_as_one_by_one(doings in doings(1_500, 1_500)) {
+        fn many_pages_are_counted_as_one_by_one(doings in doings(1_500, crate::area::rounds(1_500) as usize)) {
             as_the_model(&doings, 1_500, false);
         }
     }
