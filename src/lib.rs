@@ -108,6 +108,7 @@ mod area;
 mod capabilities;
 mod error;
 mod guard;
+#[macro_use]
 mod os;
 pub mod page;
 mod pages;

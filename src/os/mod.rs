@@ -127,6 +127,16 @@ pub(crate) use unsupported::*;
 
 pub(crate) mod inject;
 
+/// For unit tests of other floors that know what Linux answers: there, and nowhere else.
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+macro_rules! on_linux {
+    ($($item:item)*) => {$($item)*};
+}
+#[cfg(all(test, not(any(target_os = "linux", target_os = "android"))))]
+macro_rules! on_linux {
+    ($($item:item)*) => {};
+}
+
 /// What a protection key grants a thread.
 #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -2,8 +2,9 @@
 
 use super::{MmapMut, MmapOptions, Pages};
 use crate::os::inject::fail_nth;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+on_linux! {
 use crate::{ErrorKind, alloc, os::inject};
+}
 use crate::{Operation, Protection, page, query};
 use core::ptr::without_provenance;
 
@@ -54,8 +55,8 @@ fn a_refused_conversion_gives_the_mapping_back_as_it_was() {
     }
 }
 
+on_linux! {
 /// The first pages are changed when the system comes to one that it refuses.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 mod halfway {
     use super::*;
     use crate::error::Error;
@@ -141,6 +142,7 @@ mod halfway {
         low.fill(1);
     }
 }
+}
 
 /// At each call.
 #[test]
@@ -167,14 +169,15 @@ fn options_that_cannot_be_had_are_errors() {
     }
 }
 
+on_linux! {
 /// Where nothing is mapped of itself, and by no other test.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn place_of(number: usize) -> usize {
     number.wrapping_shl(if usize::BITS == 64 { 37 } else { 28 })
 }
+}
 
+on_linux! {
 /// Trap: an error after a successful `mmap` leaked the mapping. All is unmapped, the pages behind that were to be guard pages, too.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn a_refused_guard_page_leaves_nothing() {
     let size = page::size();
@@ -196,9 +199,10 @@ fn a_refused_guard_page_leaves_nothing() {
     let pages = pages.map_mut().unwrap();
     assert_eq!(pages.as_range(), place + size..place + 3 * size);
 }
+}
 
+on_linux! {
 /// A lock that could not be taken away is still the mapping's.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn a_refused_unlock_can_be_tried_again() {
     let mut pages = Pages::new(2 * page::size()).unwrap();
@@ -214,9 +218,10 @@ fn a_refused_unlock_can_be_tried_again() {
     assert!(failed && done.is_err());
     assert_eq!(pages.unlock().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+}
 
+on_linux! {
 /// What could not be given back is given back later: whole mappings, and parts.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 #[test]
 fn a_refused_drop_is_made_up_for() {
     let size = page::size();
@@ -249,9 +254,10 @@ fn a_refused_drop_is_made_up_for() {
     drop(other);
     settled(|| gone(place));
 }
+}
 
+on_linux! {
 /// Another thread may be about to do it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn settled(done: impl Fn() -> bool) {
     for _ in 0..1000 {
         if done() {
@@ -260,4 +266,5 @@ fn settled(done: impl Fn() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     panic!("still mapped");
+}
 }
