@@ -87,6 +87,22 @@ pub enum Operation {
     Split,
     /// Making one mapping of two: [`Pages::merge`](crate::Pages::merge).
     Merge,
+    /// Making a mapping longer or shorter, or moving it: [`Pages::grow`](crate::Pages::grow).
+    Resize,
+    /// Writing to the file what was written to its pages: [`Pages::flush`](crate::Pages::flush).
+    Flush,
+    /// Telling the system how pages are used, or should be treated: [`Pages::advise`](crate::Pages::advise).
+    Advise,
+    /// Giving the memory of pages back, and what is in them: [`Pages::decommit`](crate::Pages::decommit).
+    Decommit,
+    /// Reading pages in: [`Pages::prefault`](crate::Pages::prefault).
+    Prefault,
+    /// Counting the pages that are in memory: [`Pages::resident`](crate::Pages::resident).
+    Resident,
+    /// Setting address space aside: [`Reservation::new`](crate::Reservation::new).
+    Reserve,
+    /// Getting memory for what is reserved: [`Reserved::commit`](crate::Reserved::commit).
+    Commit,
     /// Making pages unchangeable: [`seal`](crate::seal), [`Allocation::seal`](crate::Allocation::seal).
     Seal,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
@@ -115,6 +131,14 @@ impl fmt::Display for Operation {
             Self::Unguard => "take the guard from",
             Self::Split => "split",
             Self::Merge => "merge",
+            Self::Resize => "resize",
+            Self::Flush => "flush",
+            Self::Advise => "advise about",
+            Self::Decommit => "give back the memory of",
+            Self::Prefault => "read in",
+            Self::Resident => "count what is in memory of",
+            Self::Reserve => "reserve",
+            Self::Commit => "commit",
             Self::Seal => "seal",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",

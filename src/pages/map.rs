@@ -12,8 +12,9 @@ use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
 ///
-/// Invariants: (1) the `len` bytes from `base` on are whole pages, mapped, private and anonymous, and nobody else's, as are `before`
-/// bytes below and `after` bytes above them, which nobody may touch (guard pages); (2) each of the `len` bytes grants what the typed owner
+/// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch (guard
+/// pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and nobody
+/// else's; (2) each of the `len` bytes grants what the typed owner
 /// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
 /// then the same for all of its parts.
 #[derive(Debug)]
@@ -25,6 +26,15 @@ pub(super) struct Map {
     origin: Option<Arc<Origin>>,
     /// How many locks of [`Map::lock`] the pages have.
     locks: u32,
+    /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
+    unit: u8,
+    content: Content,
+}
+
+/// What the pages hold when nobody has written to them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    Zeroes,
 }
 
 /// What `os::map` once gave as a whole, for as long as any part of it lives.
@@ -52,7 +62,13 @@ impl Map {
     /// The pages of an allocation, which grant what it was made with: the typed owner is to say the same.
     pub(super) fn of(allocation: Allocation) -> Self {
         let (base, len) = allocation.into_parts();
-        Self { base, len, before: 0, after: 0, origin: None, locks: 0 }
+        let unit = exponent(crate::page::size());
+        Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes }
+    }
+
+    /// The size of the pages that the mapping is made of, in bytes: between two of them it can be split.
+    pub(super) fn unit(&self) -> usize {
+        1_usize.checked_shl(self.unit.into()).unwrap_or(1)
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -103,8 +119,7 @@ impl Map {
 
     /// `None` for a mapping that has lost all its bytes ([`shut_out`](Self::shut_out)).
     pub(super) fn pages(&self) -> Option<PageRange> {
-        let first = self.base.addr().get();
-        PageRange::between(first, first.checked_add(self.len.checked_sub(1)?)?)
+        PageRange::touching(self.start(), self.len).ok()
     }
 
     /// Lets all pages grant something else. On failure those that the mapping still has grant what they did.
@@ -153,10 +168,11 @@ impl Map {
 
     /// The offset as one between two pages inside the mapping.
     fn boundary(&self, at: usize, operation: Operation) -> Result<usize, Error> {
-        let odd = at & crate::page::mask() != 0;
+        let mask = self.unit().saturating_sub(1);
+        let odd = self.start().checked_add(at).is_none_or(|boundary| boundary & mask != 0);
         if odd || at == 0 || at >= self.len {
             let why =
-                if odd { "not a multiple of the page size" } else { "both halves would not have pages" };
+                if odd { "not between two pages of the mapping" } else { "both halves would not have pages" };
             return Err(Failure::invalid(why).during(operation, self.pages(), None));
         }
         Ok(at)
@@ -171,7 +187,7 @@ impl Map {
         let origin = self.origin.get_or_insert_with(|| Arc::new(Origin { whole }));
         let origin = Some(Arc::clone(origin));
         let len = self.len.saturating_sub(at);
-        let rest = Self { base, len, before: 0, after: self.after, origin, locks: self.locks };
+        let rest = Self { base, len, before: 0, after: self.after, origin, ..*self };
         self.len = at;
         self.after = 0;
         Ok(rest)
@@ -258,6 +274,8 @@ impl Map {
             after: this.after,
             owner,
             locks: this.locks,
+            unit: this.unit,
+            content: this.content,
         }
     }
 
@@ -265,10 +283,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks }
+        Self { base, len, before, after, origin, locks, unit, content }
     }
 }
 
@@ -281,6 +299,13 @@ pub(super) struct Raw {
     after: usize,
     owner: *const Origin,
     locks: u32,
+    unit: u8,
+    content: Content,
+}
+
+/// Of a power of two, which one.
+fn exponent(size: usize) -> u8 {
+    u8::try_from(size.trailing_zeros()).unwrap_or(0)
 }
 
 impl Drop for Map {
