@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::protection::Protection;
 use crate::range::PageRange;
 use rustix::io::Errno;
-use rustix::mm::{self, MapFlags, ProtFlags};
+use rustix::mm::{self, MapFlags, MsyncFlags, ProtFlags};
 
 /// Lets pages have memory, zeroed, as they are touched.
 ///
@@ -66,7 +66,7 @@ fn not_decommitted(range: PageRange, errno: Errno) -> Result<(), Failure> {
             .detail("the process locks all its memory (mlockall), and may not lock so much"),
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
     };
-    if !why::has_hole(range) {
+    if is_whole(range) {
         return Err(failure);
     }
     match change::map_at(range, Protection::NONE) {
@@ -75,4 +75,14 @@ fn not_decommitted(range: PageRange, errno: Errno) -> Result<(), Failure> {
             .detail("the system has lost the pages")
             .changed(range)),
     }
+}
+
+/// Whether all of the range is mapped: by a call that fails over a hole, changes nothing (msync(2)), and needs nothing that a program
+/// may have run out of.
+fn is_whole(range: PageRange) -> bool {
+    let synced = sys::injected("msync").and_then(|()| {
+        // SAFETY: changes neither what pages hold nor what they grant (msync(2)).
+        unsafe { mm::msync(pointer(range), range.len(), MsyncFlags::ASYNC) }
+    });
+    synced != Err(Errno::NOMEM)
 }
