@@ -61,3 +61,7 @@ fn not_decommitted(range: PageRange, errno: Errno) -> Result<(), Failure> {
         }
     }
 }
+
+// They know what Linux answers, as those of the other parts.
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;

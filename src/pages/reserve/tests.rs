@@ -195,7 +195,7 @@ mod by_addresses {
             let high = own.split_off(size)?;
             room.decommit(pages(0..2))?;
             let own: Mmap = own.try_into()?;
-            let _merged = room.take_back(own).map_err(|(_, error)| error)?;
+            room.take_back(own).map_err(|(_, error)| error)?;
             let other: MmapMut = room.carve(pages(6..7))?;
             let mut high = high;
             high.merge(other).map_err(|(_, error)| error)?;
