@@ -55,27 +55,21 @@ fn reserve(bench: &mut Bench, name: &str, len: usize) {
     );
 }
 
-/// In the middle of a reservation whose other pages are here and there committed, too.
+/// In the middle of a reservation whose other pages are here and there committed, too. The bare calls are made on the very same pages
+/// (what they cost depends on the neighbours), and leave them as they were.
 fn commit(bench: &mut Bench, name: &str, pages: usize) {
     const ALL: usize = 256;
     let size = page::size();
-    let bare = map(ptr::null_mut(), ALL * size, 0);
     let mut room = Reservation::new(ALL * size).unwrap();
     for number in (0..ALL / 4).chain(ALL / 2..ALL).step_by(8) {
-        mprotect(bare.wrapping_add(number * size), size, READ_WRITE);
         room.commit(number * size..(number + 1) * size, Protection::READ_WRITE).unwrap();
     }
     let (at, len) = (ALL / 3 * size, pages * size);
-    let place = bare.wrapping_add(at);
+    let place = room.as_mut_ptr().wrapping_add(at);
     bench.group(
         format!("commit, touch a byte and decommit, {name}"),
         vec![
-            Contender::new("limit: mprotect + mmap (MAP_FIXED, PROT_NONE)", || {
-                mprotect(black_box(place), len, READ_WRITE);
-                // SAFETY: writable now, and nobody has a reference.
-                unsafe { place.write_volatile(1) };
-                map(black_box(place), len, libc::MAP_FIXED)
-            }),
+            Contender::new(BARE, || come_and_go(place, len)),
             Contender::aiming("folio: commit, get_mut, decommit", 1.05, || {
                 let at = black_box(at);
                 room.commit(at..at + len, Protection::READ_WRITE).unwrap();
@@ -84,22 +78,25 @@ fn commit(bench: &mut Bench, name: &str, pages: usize) {
             }),
         ],
     );
-    unmap(bare, ALL * size);
+}
+
+const BARE: &str = "limit: mprotect + mmap (MAP_FIXED, PROT_NONE)";
+
+fn come_and_go(place: *mut u8, len: usize) {
+    mprotect(black_box(place), len, READ_WRITE);
+    // SAFETY: writable now, and nobody has a reference.
+    unsafe { place.write_volatile(1) };
+    map(black_box(place), len, libc::MAP_FIXED);
 }
 
 fn whole(bench: &mut Bench) {
     let len = 16 * page::size();
-    let place = map(ptr::null_mut(), len, 0);
     let mut ours = Some(MmapOptions::new(len).reserve_mut().unwrap());
+    let place = ours.as_mut().unwrap().as_mut_ptr();
     bench.group(
         "commit a whole mapping of 16 pages, touch a byte, and reserve it again".to_owned(),
         vec![
-            Contender::new("limit: mprotect + mmap (MAP_FIXED, PROT_NONE)", || {
-                mprotect(black_box(place), len, READ_WRITE);
-                // SAFETY: writable now, and nobody has a reference.
-                unsafe { place.write_volatile(1) };
-                map(black_box(place), len, libc::MAP_FIXED)
-            }),
+            Contender::new(BARE, || come_and_go(place, len)),
             Contender::aiming("folio: Reserved::commit, Pages::into_reserved", 1.05, || {
                 let mut pages = ours.take().unwrap().commit().map_err(|(_, error)| error).unwrap();
                 pages[0] = black_box(1);
@@ -107,7 +104,6 @@ fn whole(bench: &mut Bench) {
             }),
         ],
     );
-    unmap(place, len);
 }
 
 fn get(bench: &mut Bench) {

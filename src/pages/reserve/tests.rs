@@ -2,11 +2,11 @@
 
 use super::{PartState, Reservation};
 use crate::os::inject::fail_nth;
-use crate::{ErrorKind, MmapMut, MmapOptions, Operation, Pages, Protection, page, query};
+use crate::{ErrorKind, MmapMut, MmapOptions, Operation, Protection, page, query};
 on_linux! {
 use crate::os::{self, inject};
 use crate::range::PageRange;
-use crate::Mmap;
+use crate::{Mmap, Pages};
 }
 use core::ops::Range;
 use core::ptr::without_provenance;
@@ -168,6 +168,40 @@ fn a_refused_drop_of_a_part_is_made_up_for() {
         assert_eq!(states(&room), [PartState::Reserved; 4]);
         is_true(&room);
     }
+}
+
+on_linux! {
+/// What the documentation says a call costs.
+#[test]
+fn each_costs_the_calls_that_it_says() {
+    let size = page::size();
+    let (mut room, calls) = inject::calls_of(|| Reservation::new(8 * size).unwrap());
+    assert_eq!(calls, ["mmap"]);
+    let cost = |room: &mut Reservation, of: fn(&mut Reservation)| inject::calls_of(|| of(room)).1;
+    assert_eq!(cost(&mut room, |room| room.commit(pages(1..3), RW).unwrap()), ["mprotect"]);
+    assert_eq!(cost(&mut room, |room| room.commit(pages(1..3), RW).unwrap()), [""; 0]);
+    assert_eq!(cost(&mut room, |room| room.get_mut(pages(1..3)).unwrap().fill(1)), [""; 0]);
+    assert_eq!(cost(&mut room, |room| room.commit(.., RW).unwrap()), ["mprotect"; 2]);
+    assert_eq!(cost(&mut room, |room| room.protect(.., R).unwrap()), ["mprotect"]);
+    assert_eq!(cost(&mut room, |room| room.decommit(pages(2..3)).unwrap()), ["mmap"]);
+    assert_eq!(cost(&mut room, |room| room.decommit(..).unwrap()), ["mmap"]);
+    assert_eq!(cost(&mut room, |room| room.decommit(..).unwrap()), [""; 0]);
+    let take_back = |room: &mut Reservation| {
+        let own: MmapMut = room.carve(pages(1..3)).unwrap();
+        room.take_back(own).map_err(|(_, error)| error).unwrap();
+    };
+    assert_eq!(cost(&mut room, take_back), ["mprotect"]);
+    assert_eq!(inject::calls_of(|| drop(room)).1, ["munmap"]);
+    let (room, calls) = inject::calls_of(|| MmapOptions::new(size).reserve_mut().unwrap());
+    assert_eq!(calls, ["mmap"]);
+    let (own, calls) = inject::calls_of(|| room.commit().unwrap());
+    assert_eq!(calls, ["mprotect"]);
+    let (room, calls) = inject::calls_of(|| own.into_reserved().unwrap());
+    assert_eq!(calls, ["mmap"]);
+    drop(room);
+    let none = MmapOptions::new(size).reserve_none().unwrap();
+    assert_eq!(inject::calls_of(|| none.commit().unwrap()).1, [""; 0]);
+}
 }
 
 on_linux! {
