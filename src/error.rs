@@ -103,6 +103,12 @@ pub enum Operation {
     Reserve,
     /// Getting memory for what is reserved: [`Reserved::commit`](crate::Reserved::commit).
     Commit,
+    /// Making typed pages of a part of a reservation: [`Reservation::carve`](crate::Reservation::carve).
+    Carve,
+    /// Giving such pages back to it: [`Reservation::take_back`](crate::Reservation::take_back).
+    TakeBack,
+    /// Reaching what is in a reservation: [`Reservation::get`](crate::Reservation::get).
+    Access,
     /// Making pages unchangeable: [`seal`](crate::seal), [`Allocation::seal`](crate::Allocation::seal).
     Seal,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
@@ -139,6 +145,9 @@ impl fmt::Display for Operation {
             Self::Resident => "count what is in memory of",
             Self::Reserve => "reserve",
             Self::Commit => "commit",
+            Self::Carve => "carve out",
+            Self::TakeBack => "take back",
+            Self::Access => "access",
             Self::Seal => "seal",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
@@ -181,6 +190,12 @@ impl Error {
     /// What was being done.
     pub fn operation(&self) -> Operation {
         self.operation
+    }
+
+    /// The same error of an operation that a higher floor names otherwise.
+    pub(crate) fn instead(mut self, operation: Operation) -> Self {
+        self.operation = operation;
+        self
     }
 
     /// The addresses, in whole pages, on which it was tried; `None` when it did not concern a range. The end of a range

@@ -9,6 +9,7 @@
 //! | many look-ups of one moment | [`Snapshot`] |
 //! | pages: anywhere, at a place, near one | [`alloc()`], [`alloc_at`], [`alloc_near`] |
 //! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
+//! | address space now, memory later: as a whole, in parts | [`Reserved`], [`Reservation`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
@@ -125,7 +126,8 @@ pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 pub use pages::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Held, Mmap, MmapMut, MmapNone,
-    MmapOptions, Pages, RawParts, ReadAccess, Together, WriteAccess,
+    MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation, ReservationPart, Reserved,
+    ReservedMut, ReservedNone, Together, WriteAccess,
 };
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

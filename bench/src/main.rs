@@ -13,6 +13,8 @@ mod lock;
 mod look;
 mod measure;
 mod report;
+#[cfg(target_os = "linux")]
+mod reserve;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     {
         look::run(&mut bench);
         change::run(&mut bench);
+        reserve::run(&mut bench);
         keyed::run(&mut bench);
         lock::run(&mut bench);
     }

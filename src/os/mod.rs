@@ -23,6 +23,10 @@
 //! unmap_part(PageRange)                         unsafe; a part of what these gave, whose other parts live on: its memory is given
 //!                                               back, its addresses where the system can
 //! release(PageRange)                            unsafe; the whole of it, when all its parts are unmapped
+//! commit(PageRange, Protection)                 unsafe; lets pages have memory that `map` or `map_at` gave without access: till then
+//!                                               they are address space only, and nothing that the system counts as promised
+//! decommit(PageRange)                           unsafe; makes such address space of pages again; after a failure those in
+//!                                               `changed` may have lost what they held, or (`Unmapped`) their addresses
 //! protect(PageRange, Protection)                unsafe; a failure says what is changed nevertheless
 //! Access                                        what a page grants, with the bits that only this system knows; COPY and EQ
 //! accesses(PageRange, to, found)                calls `found` with the runs of pages of equal access, ascending, clipped to the

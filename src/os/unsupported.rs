@@ -116,6 +116,20 @@ pub(crate) unsafe fn release(_range: PageRange) -> Result<(), Failure> {
 /// # Safety
 ///
 /// None: nothing is done.
+pub(crate) unsafe fn commit(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn decommit(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
 pub(crate) unsafe fn protect(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
     Err(unsupported())
 }

@@ -1,5 +1,6 @@
 //! A mapping without a type: what all states have in common.
 
+use super::origin::{self, Origin};
 use crate::allocation::{Allocation, give_back, give_up};
 use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::guard::{LockGuard, unlock};
@@ -16,7 +17,7 @@ use core::ptr::{self, NonNull};
 /// pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and nobody
 /// else's; (2) each of the `len` bytes grants what the typed owner
 /// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
-/// then the same for all of its parts.
+/// then the same for all of its parts, or one that holds theirs.
 #[derive(Debug)]
 pub(super) struct Map {
     base: NonNull<u8>,
@@ -37,21 +38,6 @@ pub(super) enum Content {
     Zeroes,
 }
 
-/// What `os::map` once gave as a whole, for as long as any part of it lives.
-#[derive(Debug)]
-struct Origin {
-    whole: PageRange,
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        // SAFETY: the last part is gone.
-        if let Err(failure) = unsafe { os::release(self.whole) } {
-            give_up(self.whole, failure);
-        }
-    }
-}
-
 // SAFETY: the pages are the value's alone (invariant 1), and the same in every thread; `Map` reaches what is in them by raw pointers
 // only, and its typed owners lend references by the rules of borrowing.
 unsafe impl Send for Map {}
@@ -64,6 +50,100 @@ impl Map {
         let (base, len) = allocation.into_parts();
         let unit = exponent(crate::page::size());
         Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes }
+    }
+
+    /// A part of what a reservation has.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes of whole pages from `base` on, as invariant 1 says, which are `origin`'s to give.
+    pub(super) unsafe fn carved(base: NonNull<u8>, len: usize, origin: Arc<Origin>) -> Self {
+        let unit = exponent(crate::page::size());
+        let origin = Some(origin);
+        Self { base, len, before: 0, after: 0, origin, locks: 0, unit, content: Content::Zeroes }
+    }
+
+    /// What the mapping is a part of.
+    pub(super) fn origin(&self) -> Option<&Arc<Origin>> {
+        self.origin.as_ref()
+    }
+
+    /// Ends the mapping, and leaves its pages as they are: they are the caller's.
+    pub(super) fn leave_pages(self) -> Option<Arc<Origin>> {
+        self.end_locks(self.len);
+        ManuallyDrop::new(self).origin.take()
+    }
+
+    /// Lets go of the pages for ever: for when they may be somebody else's.
+    #[cold]
+    pub(super) fn abandon(&mut self) {
+        self.before = 0;
+        self.after = 0;
+        self.len = 0;
+        self.locks = 0;
+    }
+
+    /// Sets the first and the last pages of new address space apart, which are then no longer among the bytes: they never get memory.
+    pub(super) fn set_apart(&mut self, before: usize, after: usize) -> Result<(), Error> {
+        let apart = before.checked_add(after).filter(|&apart| apart < self.len);
+        let Some(apart) = apart else { return Err(self.nothing(Operation::Reserve)) };
+        // SAFETY: `before` is less than the length (just checked).
+        self.base = unsafe { self.base.add(before) };
+        self.before = before;
+        self.after = after;
+        self.len = self.len.saturating_sub(apart);
+        Ok(())
+    }
+
+    /// Gives all pages memory.
+    ///
+    /// # Safety
+    ///
+    /// The pages are address space only; the typed owner says from now on what they grant.
+    pub(super) unsafe fn commit(&mut self, to: Protection) -> Result<(), Error> {
+        let Some(pages) = self.pages() else { return Ok(()) };
+        // SAFETY: the caller's promise: nobody has a reference into what cannot be touched.
+        let Err(failure) = (unsafe { os::commit(pages, to) }) else { return Ok(()) };
+        let failure = match failure.changed_part() {
+            // SAFETY: as above.
+            Some(changed) if unsafe { os::decommit(changed) }.is_ok() => failure.unchanged(),
+            _ => failure,
+        };
+        Err(failure.during(Operation::Commit, Some(pages), None))
+    }
+
+    /// Takes the memory from all pages, and their locks.
+    ///
+    /// # Safety
+    ///
+    /// The typed owner ends here, and promises from now on nothing of what they grant; no reference into them is left.
+    pub(super) unsafe fn decommit(&mut self) -> Result<(), Error> {
+        let Some(pages) = self.pages() else { return Ok(()) };
+        if self.content != Content::Zeroes || self.unit() != crate::page::size() {
+            let failure = Failure::new(ErrorKind::Unsupported)
+                .detail("only ordinary private memory can be reserved again");
+            return Err(failure.during(Operation::Decommit, Some(pages), None));
+        }
+        // SAFETY: pages of this mapping, private and anonymous (just checked), which nobody uses (the caller's promise).
+        match unsafe { os::decommit(pages) } {
+            Ok(()) => {
+                self.end_locks(self.len);
+                self.locks = 0;
+                Ok(())
+            }
+            Err(failure) => {
+                if let Some(changed) = failure.changed_part() {
+                    self.shut_out(changed);
+                }
+                if failure.kind() == ErrorKind::Unmapped {
+                    if let Some(origin) = &self.origin {
+                        origin.mark_spoiled(failure.kind());
+                    }
+                    self.abandon();
+                }
+                Err(failure.during(Operation::Decommit, Some(pages), None))
+            }
+        }
     }
 
     /// The size of the pages that the mapping is made of, in bytes: between two of them it can be split.
@@ -184,7 +264,7 @@ impl Map {
         let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Split)) };
         // SAFETY: `at` is less than the length (just checked), so that the place lies inside the mapping.
         let base = unsafe { self.base.add(at) };
-        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin { whole }));
+        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin::whole(whole)));
         let origin = Some(Arc::clone(origin));
         let len = self.len.saturating_sub(at);
         let rest = Self { base, len, before: 0, after: self.after, origin, ..*self };
@@ -206,7 +286,7 @@ impl Map {
             Err((other, error))
         };
         let same_origin = match (&self.origin, &other.origin) {
-            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (Some(own), Some(others)) => origin::are_one(own, others),
             _ => false,
         };
         if !same_origin {
@@ -223,6 +303,12 @@ impl Map {
         }
         if self.locks != other.locks {
             return refuse(other, "one of them is locked more often than the other");
+        }
+        if let (Some(own), Some(others)) = (&mut self.origin, &other.origin) {
+            if let Err(failure) = origin::unite(own, others) {
+                let pages = other.pages();
+                return Err((other, failure.during(Operation::Merge, pages, None)));
+            }
         }
         self.len = self.len.saturating_add(other.len);
         self.after = other.after;
@@ -316,7 +402,7 @@ impl Drop for Map {
             // SAFETY: the pages are the value's (invariant 1), which ends here.
             None => unsafe { os::unmap(pages) },
             // SAFETY: as above.
-            Some(_) => unsafe { os::unmap_part(pages) },
+            Some(origin) => unsafe { origin.unmap_part(pages) },
         };
         match gone {
             Ok(()) => give_back(),

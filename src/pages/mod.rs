@@ -8,6 +8,8 @@ mod access;
 mod convert;
 mod map;
 mod options;
+mod origin;
+mod reserve;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ pub use access::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
 };
 pub use options::MmapOptions;
+pub use reserve::{PartState, Parts, Reservation, ReservationPart, Reserved, ReservedMut, ReservedNone};
 
 use crate::error::{Error, Result};
 use crate::guard::LockGuard;

@@ -154,18 +154,46 @@ impl MmapOptions {
         (W, X): Together,
     {
         let protection = Pages::<R, W, X>::PROTECTION;
-        let plain = matches!(self.place, Place::Anywhere)
-            && self.before == 0
-            && self.after == 0
-            && self.align.is_power_of_two()
-            && self.align <= page::granularity();
-        let map = if plain { Map::of(alloc(self.len, protection)?) } else { self.arranged(protection)? };
+        let map =
+            if self.is_plain() { Map::of(alloc(self.len, protection)?) } else { self.arranged(protection)? };
         // SAFETY: the pages were mapped with just this protection.
         let mut pages = unsafe { Pages::from_map(map) };
         if self.locked {
             pages.lock()?;
         }
         Ok(pages)
+    }
+
+    /// Address space alone, where the options say.
+    #[inline]
+    pub(super) fn set_aside(&self) -> Result<Map> {
+        let map = if self.is_plain() && !self.locked {
+            alloc(self.len, Protection::NONE).map(Map::of)
+        } else {
+            self.placed_aside()
+        };
+        map.map_err(|error| error.instead(Operation::Reserve))
+    }
+
+    #[cold]
+    fn placed_aside(&self) -> Result<Map> {
+        if self.locked {
+            let failure = Failure::invalid("what has no memory cannot be locked");
+            return Err(failure.during(Operation::Reserve, None, None));
+        }
+        let (mut map, plan) = self.placed(Protection::NONE)?;
+        map.set_apart(plan.before, plan.after)?;
+        Ok(map)
+    }
+
+    /// Whether any place will do, and nothing is wanted but the pages.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        matches!(self.place, Place::Anywhere)
+            && self.before == 0
+            && self.after == 0
+            && self.align.is_power_of_two()
+            && self.align <= page::granularity()
     }
 
     fn plan(&self) -> core::result::Result<Plan, Failure> {
@@ -195,6 +223,13 @@ impl MmapOptions {
 
     #[cold]
     fn arranged(&self, protection: Protection) -> Result<Map> {
+        let (mut map, plan) = self.placed(protection)?;
+        map.fence(plan.before, plan.after)?;
+        Ok(map)
+    }
+
+    /// All that the plan says, where it says; what is to be guard pages as yet like the others.
+    fn placed(&self, protection: Protection) -> Result<(Map, Plan)> {
         let failed = |failure: Failure| failure.during(Operation::Allocate, None, None);
         let plan = self.plan().map_err(failed)?;
         let whole = plan.whole.bytes();
@@ -223,7 +258,6 @@ impl MmapOptions {
         if map.len() > plan.kept {
             drop(map.split_off(plan.kept)?);
         }
-        map.fence(plan.before, plan.after)?;
-        Ok(map)
+        Ok((map, plan))
     }
 }

@@ -13,7 +13,7 @@ use core::ptr::{self, NonNull};
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
-fn pointer(range: PageRange) -> *mut c_void {
+pub(super) fn pointer(range: PageRange) -> *mut c_void {
     ptr::with_exposed_provenance_mut(range.first())
 }
 
@@ -119,7 +119,7 @@ pub(crate) unsafe fn release(_range: PageRange) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sealed(errno: Errno) -> Failure {
+pub(super) fn sealed(errno: Errno) -> Failure {
     Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
         .detail("the pages are sealed, or a sandbox forbids the call")
 }

@@ -8,6 +8,7 @@ mod maps;
 mod names;
 mod process;
 mod procmap;
+mod reserve;
 mod smaps;
 mod sys;
 mod system;
@@ -24,6 +25,7 @@ pub(crate) use change::{
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
 pub(crate) use process::{Target, process_id};
+pub(crate) use reserve::{commit, decommit};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };

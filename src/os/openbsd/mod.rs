@@ -26,7 +26,7 @@ pub(crate) use super::listed::sys::{
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
 pub(crate) use super::unix::{
-    Access, accesses, give_back, install_guard, life, lock, map, map_at_if_free as map_at,
+    Access, accesses, commit, decommit, give_back, install_guard, life, lock, map, map_at_if_free as map_at,
     no_lock_on_fault as lock_on_fault, protect, release, remove_guard, unlock, unmap, unmap_part, yield_now,
 };
 

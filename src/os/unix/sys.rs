@@ -33,6 +33,12 @@ pub(crate) fn is_jit(protection: Protection) -> bool {
         && protection.contains(Protection::WRITE_EXECUTE)
 }
 
+/// Memory without access is address space only. illumos counts anonymous memory as promised from when it is mapped, also without a
+/// right to write, unless it is told not to (`segvn_create`); then it counts each page when it is first touched.
+pub(super) fn uncounted(protection: Protection) -> c_int {
+    if cfg!(target_os = "illumos") && protection.is_empty() { libc::MAP_NORESERVE } else { 0 }
+}
+
 #[cfg(target_vendor = "apple")]
 const JIT: c_int = libc::MAP_JIT;
 #[cfg(not(target_vendor = "apple"))]
@@ -72,7 +78,11 @@ pub(super) unsafe fn mmap(
 ) -> Result<*mut c_void, Errno> {
     Errno::injected("mmap")?;
     let rights = native(protection) | LATER;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANON | how | if is_jit(protection) { JIT } else { 0 };
+    let flags = libc::MAP_PRIVATE
+        | libc::MAP_ANON
+        | how
+        | uncounted(protection)
+        | if is_jit(protection) { JIT } else { 0 };
     // SAFETY: takes no descriptor, and touches nobody's memory but with `MAP_FIXED`, which is the caller's promise (mmap(2)).
     let mapped = unsafe { libc::mmap(ptr::without_provenance_mut(place), len.bytes(), rights, flags, -1, 0) };
     if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }

@@ -4,6 +4,7 @@ mod change;
 mod lock;
 mod parts;
 mod process;
+mod reserve;
 mod sys;
 mod system;
 mod walk;
@@ -21,6 +22,7 @@ pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;
 pub(crate) use process::{Target, process_id};
+pub(crate) use reserve::{commit, decommit};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };

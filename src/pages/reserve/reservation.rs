@@ -1,0 +1,839 @@
+//! Address space with a list of what its parts are.
+
+use super::runs::{Runs, State};
+use super::space::Space;
+use crate::error::{Error, ErrorKind, Failure, Operation, Result};
+use crate::guard::{report, unknown_bits};
+use crate::os;
+use crate::page;
+use crate::pages::map::Map;
+use crate::pages::origin::Origin;
+use crate::pages::{ExecAccess, MmapOptions, Pages, ReadAccess, Together, WriteAccess};
+use crate::protection::Protection;
+use crate::range::PageRange;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::{Bound, Range, RangeBounds};
+
+/// Address space whose parts get memory, and give it back, as the program runs.
+///
+/// It keeps a list of what its pages are: [`commit`](Self::commit) gives a range memory and rights, [`decommit`](Self::decommit) takes
+/// them away, [`protect`](Self::protect) changes rights; [`get`](Self::get) and [`get_mut`](Self::get_mut) lend what is
+/// committed as slices, and answer with an error where the list says that the bytes cannot be had: nothing that is safe can touch
+/// what is not there. The addresses never change, and nobody else is given them.
+///
+/// Ranges are offsets in bytes from the start. [`carve`](Self::carve) makes [`Pages`] of a part, which live on their own, and
+/// [`take_back`](Self::take_back) takes them in again. When they are dropped, their memory is given back at once, and their
+/// addresses are the reservation's again. The address space as a whole is given back when the reservation and all that was carved out
+/// of it are gone, in whatever order.
+///
+/// # Cost
+///
+/// The list has an entry for each run of pages of one state. Looking into it takes time by the logarithm of their number, changing it
+/// moves the entries behind; no call allocates for an entry after it has asked the system.
+///
+/// # Examples
+///
+/// A growable arena, whose bytes never move:
+///
+/// ```
+/// use folio::{Protection, Reservation, page};
+///
+/// struct Arena {
+///     room: Reservation,
+///     used: usize,
+///     committed: usize,
+/// }
+///
+/// impl Arena {
+///     fn push(&mut self, text: &str) -> folio::Result<std::ops::Range<usize>> {
+///         let end = self.used + text.len();
+///         if end > self.committed {
+///             let more = page::ceil(end as *const u8) as usize;
+///             self.room.commit(self.committed..more, Protection::READ_WRITE)?;
+///             self.committed = more;
+///         }
+///         let place = self.used..end;
+///         self.room.get_mut(place.clone())?.copy_from_slice(text.as_bytes());
+///         self.used = end;
+///         Ok(place)
+///     }
+/// }
+///
+/// let mut arena = Arena { room: Reservation::new(1 << 30)?, used: 0, committed: 0 };
+/// let place = arena.push("folio")?;
+/// arena.push(&"x".repeat(100_000))?;
+/// assert_eq!(arena.room.get(place)?, b"folio");
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
+/// The linear memory of a guest, as WebAssembly has it: what is beyond its end is there, and cannot be touched.
+///
+/// ```
+/// use folio::{ErrorKind, MmapOptions, Protection};
+///
+/// const PAGE: usize = 64 << 10;
+/// let mut memory = MmapOptions::new(1 << 28).guard_after(PAGE).reservation()?;
+/// memory.commit(..2 * PAGE, Protection::READ_WRITE)?;
+/// memory.get_mut(PAGE..PAGE + 4)?.copy_from_slice(&7_u32.to_le_bytes());
+///
+/// // An access of the guest's beyond the end of its memory:
+/// let out = memory.get(2 * PAGE - 2..2 * PAGE + 2).unwrap_err();
+/// assert_eq!(out.kind(), ErrorKind::Unmapped);
+/// assert_eq!(out.range().unwrap().start, memory.start() + 2 * PAGE);
+///
+/// // `memory.grow`:
+/// memory.commit(2 * PAGE..3 * PAGE, Protection::READ_WRITE)?;
+/// assert_eq!(memory.get(2 * PAGE - 2..2 * PAGE + 2)?, [0; 4]);
+/// # Ok::<(), folio::Error>(())
+/// ```
+#[must_use = "the addresses are given back when the value is dropped"]
+pub struct Reservation {
+    /// Invariant: what `runs` says of a page is so, and nobody else uses the pages that are not carved out.
+    space: Arc<Space>,
+    runs: Runs,
+    /// The origins of what is carved out, by the number in [`State::Carved`].
+    slots: Vec<Slot>,
+    /// The first free slot.
+    free: usize,
+}
+
+const NO_SLOT: usize = usize::MAX;
+
+enum Slot {
+    Used(Arc<Origin>),
+    /// And the next free one, or [`NO_SLOT`].
+    Free(usize),
+}
+
+/// A run of pages of one state: given by [`Reservation::parts`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ReservationPart {
+    /// The offsets in bytes, the end excluded.
+    pub range: Range<usize>,
+    /// What the pages are.
+    pub state: PartState,
+}
+
+/// What pages of a reservation are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum PartState {
+    /// Address space only.
+    Reserved,
+    /// Memory that grants this.
+    Committed(Protection),
+    /// Carved out, and not yet dropped.
+    Carved,
+    /// Memory of which it is not known what it grants, since the system refused a change half-way and then to undo it. It cannot be
+    /// reached; [`commit`](Reservation::commit) and [`protect`](Reservation::protect) try again, and keep what it holds.
+    Unsettled,
+    /// Given up, by [`decommit`](Reservation::decommit) or by a drop of what was carved out, and the system refused to take it.
+    /// [`decommit`](Reservation::decommit) and [`commit`](Reservation::commit) try again.
+    Leaving,
+}
+
+/// The runs of pages of one state, ascending, without gaps: made by [`Reservation::parts`].
+pub struct Parts<'a> {
+    of: &'a Reservation,
+    next: usize,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = ReservationPart;
+
+    fn next(&mut self) -> Option<ReservationPart> {
+        let mut found: Option<ReservationPart> = None;
+        for (range, state) in self.of.runs.within(self.next..self.of.len()) {
+            let state = self.of.seen(state);
+            match &mut found {
+                Some(part) if part.state == state => part.range.end = range.end,
+                Some(_) => break,
+                None => found = Some(ReservationPart { range, state }),
+            }
+        }
+        self.next = found.as_ref()?.range.end;
+        found
+    }
+}
+
+impl core::iter::FusedIterator for Parts<'_> {}
+
+impl fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(Parts { ..*self }).finish()
+    }
+}
+
+/// Which protections a reservation's pages can be given.
+fn admitted(protection: Protection) -> core::result::Result<(), Failure> {
+    if !Protection::all().contains(protection) {
+        return Err(unknown_bits());
+    }
+    if protection.contains(Protection::EXECUTE) {
+        return Err(Failure::new(ErrorKind::NotPermitted)
+            .detail("pages that are executed need a mapping of their own"));
+    }
+    Ok(())
+}
+
+impl Reservation {
+    /// At least `len` bytes of address space, rounded up to whole pages, at a place of the system's choice.
+    ///
+    /// For other places, [`MmapOptions::reservation`].
+    ///
+    /// # Cost
+    ///
+    /// One system call and two small allocations.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::InvalidInput`]: `len` is 0 or more than `isize::MAX` bytes.
+    /// - [`ErrorKind::Exhausted`]: there is no room for so much, or a limit of address space is reached.
+    pub fn new(len: usize) -> Result<Self> {
+        MmapOptions::new(len).reservation()
+    }
+
+    pub(super) fn from_map(map: Map) -> Result<Self> {
+        let runs = Runs::new(map.len());
+        let runs = runs.map_err(|failure| failure.during(Operation::Reserve, map.pages(), None))?;
+        Ok(Self { space: Arc::new(Space::of(map)), runs, slots: Vec::new(), free: NO_SLOT })
+    }
+
+    /// The address of the first byte.
+    #[inline]
+    pub fn start(&self) -> usize {
+        self.space.start()
+    }
+
+    /// The address after the last byte.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.start().saturating_add(self.len())
+    }
+
+    /// The size in bytes: a multiple of the page size, at least what was asked for.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.space.len()
+    }
+
+    /// Whether there is nothing in it: never.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The addresses, the end excluded.
+    #[inline]
+    pub fn as_range(&self) -> Range<usize> {
+        self.start()..self.end()
+    }
+
+    /// The address of the first byte; always on a page boundary. What can be read there, the parts say.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.space.base().as_ptr().cast_const()
+    }
+
+    /// The address of the first byte; always on a page boundary. What can be written there, the parts say.
+    #[inline]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.space.base().as_ptr()
+    }
+
+    /// How many bytes are committed, without those that are carved out. Takes time by the number of parts.
+    pub fn committed(&self) -> usize {
+        let committed = self.runs.all().filter(|(_, state)| matches!(state, State::Committed(_)));
+        committed.fold(0, |sum, (range, _)| sum.saturating_add(range.len()))
+    }
+
+    /// The runs of pages of one state, ascending, without gaps.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{PartState, Protection, Reservation, page};
+    ///
+    /// let mut room = Reservation::new(3 * page::size())?;
+    /// room.commit(page::size()..2 * page::size(), Protection::READ)?;
+    /// let states: Vec<PartState> = room.parts().map(|part| part.state).collect();
+    /// assert_eq!(states, [PartState::Reserved, PartState::Committed(Protection::READ), PartState::Reserved]);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn parts(&self) -> Parts<'_> {
+        Parts { of: self, next: 0 }
+    }
+
+    /// A run's state, as it will be found by the next change: of what is carved out, the last part may be gone.
+    fn seen(&self, state: State) -> PartState {
+        match state {
+            State::Reserved => PartState::Reserved,
+            State::Committed(protection) => PartState::Committed(protection),
+            State::Unsettled => PartState::Unsettled,
+            State::Leaving => PartState::Leaving,
+            State::Carved(slot) => match self.slots.get(slot) {
+                Some(Slot::Used(origin)) if Arc::strong_count(origin) > 1 => PartState::Carved,
+                Some(Slot::Used(origin)) if is_spoiled(origin) => PartState::Leaving,
+                _ => PartState::Reserved,
+            },
+        }
+    }
+
+    /// Gives a range memory, zeroed, with this protection.
+    ///
+    /// What is committed already keeps what it holds, and is given the protection. After a failure all is as it was, unless
+    /// [`Error::changed`] says otherwise; the [parts](Self::parts) say how it is then.
+    ///
+    /// # Cost
+    ///
+    /// One system call for each run of pages of one state in the range, which mostly is one. An allocation when there are several.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::InvalidInput`]: an end is not on a page boundary, or beyond the reservation; the protection has other
+    ///   bits than the three.
+    /// - [`ErrorKind::Occupied`]: something in the range is carved out.
+    /// - [`ErrorKind::NotPermitted`]: the protection includes executing.
+    /// - [`ErrorKind::Exhausted`]: the system does not promise so much memory, or the process may not have it, or as many mappings.
+    pub fn commit(&mut self, range: impl RangeBounds<usize>, protection: Protection) -> Result<()> {
+        let operation = Operation::Commit;
+        let range = self.whole_pages(range, operation)?;
+        admitted(protection).map_err(|failure| self.error(failure, &range, operation))?;
+        self.prepare(&range, operation)?;
+        self.grant(&range, protection, operation)
+    }
+
+    /// Changes what a range grants, all of which is committed.
+    ///
+    /// # Cost, errors
+    ///
+    /// As [`commit`](Self::commit); and [`ErrorKind::Unmapped`]: something in the range is not committed.
+    pub fn protect(&mut self, range: impl RangeBounds<usize>, protection: Protection) -> Result<()> {
+        let operation = Operation::Protect;
+        let range = self.whole_pages(range, operation)?;
+        admitted(protection).map_err(|failure| self.error(failure, &range, operation))?;
+        self.prepare(&range, operation)?;
+        let is_bare = |state| matches!(state, State::Reserved | State::Leaving);
+        let bare = self.runs.within(range.clone()).find(|&(_, state)| is_bare(state));
+        if let Some((run, _)) = bare {
+            return Err(self.page_error(run.start, operation, ErrorKind::Unmapped, BARE));
+        }
+        self.grant(&range, protection, operation)
+    }
+
+    /// Takes the memory from a range, with what it holds. Its addresses stay reserved.
+    ///
+    /// # Cost
+    ///
+    /// One system call, from the first to the last page in the range that has memory; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::InvalidInput`]: an end is not on a page boundary, or beyond the reservation.
+    /// - [`ErrorKind::Occupied`]: something in the range is carved out.
+    /// - [`ErrorKind::Exhausted`]: the process has as many mappings as it may have (Linux).
+    pub fn decommit(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
+        let operation = Operation::Decommit;
+        let range = self.whole_pages(range, operation)?;
+        self.prepare(&range, operation)?;
+        let Some(held) = self.with_memory(&range) else { return Ok(()) };
+        match self.take_memory(&held) {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.error(failure, &held, operation)),
+        }
+    }
+
+    /// The bytes of a range, all of which are committed and can be read.
+    ///
+    /// # Cost
+    ///
+    /// No system call: a search in the list of parts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::range`] is the first page that cannot be read:
+    ///
+    /// - [`ErrorKind::Unmapped`]: it is not committed.
+    /// - [`ErrorKind::NotPermitted`]: it is committed without the right to read.
+    /// - [`ErrorKind::Occupied`]: it is carved out.
+    ///
+    /// [`ErrorKind::InvalidInput`] when the range reaches beyond the reservation, or ends before it starts.
+    ///
+    /// # Examples
+    ///
+    /// ```compile_fail,E0502
+    /// use folio::{Protection, Reservation, page};
+    ///
+    /// let mut room = Reservation::new(page::size())?;
+    /// room.commit(.., Protection::READ_WRITE)?;
+    /// let bytes = room.get(..4)?;
+    /// room.decommit(..)?; // cannot borrow as mutable: `bytes` are in it
+    /// println!("{bytes:?}");
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    #[inline]
+    pub fn get(&self, range: impl RangeBounds<usize>) -> Result<&[u8]> {
+        let range = self.reach(range, Protection::READ)?;
+        // SAFETY: the offset is within the reservation (just checked).
+        let first = unsafe { self.space.base().add(range.start) };
+        // SAFETY: the bytes are committed, so initialized (zeroes at first), and can be read (just checked; the invariant); they are
+        // written to only through this value, which is borrowed; at most `isize::MAX` bytes.
+        Ok(unsafe { core::slice::from_raw_parts(first.as_ptr(), range.len()) })
+    }
+
+    /// The bytes of a range, all of which are committed and can be read and written.
+    ///
+    /// # Cost, errors
+    ///
+    /// As [`get`](Self::get).
+    #[inline]
+    pub fn get_mut(&mut self, range: impl RangeBounds<usize>) -> Result<&mut [u8]> {
+        let range = self.reach(range, Protection::READ_WRITE)?;
+        // SAFETY: the offset is within the reservation (just checked).
+        let first = unsafe { self.space.base().add(range.start) };
+        // SAFETY: as in `get`; they can be written, too, and the value is borrowed exclusively.
+        Ok(unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), range.len()) })
+    }
+
+    /// Makes typed pages of a range, which live on their own until they are dropped or [taken back](Self::take_back).
+    ///
+    /// What is reserved only is committed; what is committed keeps what it holds, and is given the rights of the type.
+    ///
+    /// # Cost
+    ///
+    /// As [`commit`](Self::commit), and an allocation.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit); an empty range is [`ErrorKind::InvalidInput`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{Mmap, MmapMut, Protection, Reservation, page};
+    ///
+    /// let mut room = Reservation::new(8 * page::size())?;
+    /// let mut own: MmapMut = room.carve(page::size()..2 * page::size())?;
+    /// own[0] = 1;
+    ///
+    /// // They can be given rights, split, moved to another thread, and taken back with what they hold.
+    /// let own: Mmap = own.try_into()?;
+    /// room.take_back(own).map_err(|(_, error)| error)?;
+    /// assert_eq!(room.get(page::size()..2 * page::size())?[0], 1);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn carve<R, W, X>(&mut self, range: impl RangeBounds<usize>) -> Result<Pages<R, W, X>>
+    where
+        R: ReadAccess,
+        W: WriteAccess,
+        X: ExecAccess,
+        (W, X): Together,
+    {
+        let operation = Operation::Carve;
+        let range = self.whole_pages(range, operation)?;
+        let pages = self.pages(&range);
+        let pages = pages.ok_or_else(|| Failure::invalid("no pages").during(operation, None, None))?;
+        self.prepare(&range, operation)?;
+        self.slots.try_reserve(1).map_err(|_| {
+            let failure = Failure::new(ErrorKind::Exhausted).detail("no memory for the list of the parts");
+            self.error(failure, &range, operation)
+        })?;
+        let origin = Arc::new(Origin::carved(Arc::clone(&self.space), pages));
+        self.grant(&range, Pages::<R, W, X>::PROTECTION, operation)?;
+        let slot = self.occupy(Arc::clone(&origin));
+        self.runs.set(range.clone(), State::Carved(slot));
+        // SAFETY: the offset is within the reservation (`whole_pages`).
+        let base = unsafe { self.space.base().add(range.start) };
+        // SAFETY: the pages are the reservation's, which leaves them to the mapping from here on.
+        let map = unsafe { Map::carved(base, range.len(), origin) };
+        // SAFETY: the pages grant just that (`grant`).
+        Ok(unsafe { Pages::from_map(map) })
+    }
+
+    /// Takes pages in again that were carved out of this reservation, or a part of such: committed, with the rights of their
+    /// type and what they hold. Their [locks](Pages::lock) end.
+    ///
+    /// # Cost
+    ///
+    /// No system call, but one for each lock.
+    ///
+    /// # Errors
+    ///
+    /// The pages, and why: [`ErrorKind::InvalidInput`] when they are not of this reservation.
+    pub fn take_back<R, W, X>(
+        &mut self,
+        pages: Pages<R, W, X>,
+    ) -> core::result::Result<(), (Pages<R, W, X>, Error)>
+    where
+        R: ReadAccess,
+        W: WriteAccess,
+        X: ExecAccess,
+        (W, X): Together,
+    {
+        let operation = Operation::TakeBack;
+        let origin = pages.map.origin();
+        let own =
+            origin.and_then(|origin| origin.space()).is_some_and(|space| Arc::ptr_eq(space, &self.space));
+        let refused = if own {
+            self.runs.make_room().err()
+        } else {
+            Some(Failure::invalid("the pages are not of this reservation"))
+        };
+        // With the pages that it has lost.
+        let extent = pages.map.extent().filter(|_| refused.is_none());
+        let Some(extent) = extent.map(|extent| self.offsets(extent)) else {
+            let failure = refused.unwrap_or_else(|| Failure::invalid("no pages"));
+            let error = failure.during(operation, pages.map.pages(), None);
+            return Err((pages, error));
+        };
+        let start = pages.start().saturating_sub(self.start());
+        let range = start..start.saturating_add(pages.len());
+        // Its share of the origins ends here.
+        drop(pages.map.leave_pages());
+        while let Some((run, slot)) = self.next_carved(&extent) {
+            self.runs.set(run, State::Unsettled);
+            if self.run_of(slot).is_none() {
+                self.vacate(slot);
+            }
+        }
+        self.runs.set(range, State::Committed(Pages::<R, W, X>::PROTECTION));
+        Ok(())
+    }
+}
+
+const BARE: &str = "reserved, without memory";
+
+fn carved((run, state): (Range<usize>, State)) -> Option<(Range<usize>, usize)> {
+    match state {
+        State::Carved(slot) => Some((run, slot)),
+        _ => None,
+    }
+}
+
+fn is_spoiled(origin: &Origin) -> bool {
+    matches!(origin, Origin::Carved(carved) if carved.is_spoiled())
+}
+
+/// Pages and offsets.
+impl Reservation {
+    fn pages(&self, range: &Range<usize>) -> Option<PageRange> {
+        let first = self.start().checked_add(range.start)?;
+        PageRange::between(first, first.checked_add(range.len().checked_sub(1)?)?)
+    }
+
+    fn offsets(&self, pages: PageRange) -> Range<usize> {
+        let start = pages.first().saturating_sub(self.start());
+        start..start.saturating_add(pages.len())
+    }
+
+    fn error(&self, failure: Failure, range: &Range<usize>, operation: Operation) -> Error {
+        failure.during(operation, self.pages(range), None)
+    }
+
+    #[cold]
+    fn page_error(&self, at: usize, operation: Operation, kind: ErrorKind, detail: &'static str) -> Error {
+        let page = PageRange::containing(self.start().saturating_add(at));
+        Failure::new(kind).detail(detail).during(operation, Some(page), None)
+    }
+
+    #[inline]
+    fn bounds(&self, range: impl RangeBounds<usize>, operation: Operation) -> Result<Range<usize>> {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => Some(start),
+            Bound::Excluded(&before) => before.checked_add(1),
+            Bound::Unbounded => Some(0),
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.checked_add(1),
+            Bound::Excluded(&end) => Some(end),
+            Bound::Unbounded => Some(self.len()),
+        };
+        match (start, end) {
+            (Some(start), Some(end)) if start <= end && end <= self.len() => Ok(start..end),
+            _ => {
+                let failure = Failure::invalid("the range is not within the reservation");
+                Err(failure.during(operation, None, None))
+            }
+        }
+    }
+
+    fn whole_pages(&self, range: impl RangeBounds<usize>, operation: Operation) -> Result<Range<usize>> {
+        let range = self.bounds(range, operation)?;
+        if (range.start | range.end) & page::size().wrapping_sub(1) != 0 {
+            let failure = Failure::invalid("an end of the range is not on a page boundary");
+            return Err(self.error(failure, &range, operation));
+        }
+        Ok(range)
+    }
+
+    #[inline]
+    fn reach(&self, range: impl RangeBounds<usize>, needed: Protection) -> Result<Range<usize>> {
+        let range = self.bounds(range, Operation::Access)?;
+        for (run, state) in self.runs.within(range.clone()) {
+            match state {
+                State::Committed(granted) if granted.contains(needed) => {}
+                _ => return Err(self.out_of_reach(run.start, state)),
+            }
+        }
+        Ok(range)
+    }
+
+    #[cold]
+    fn out_of_reach(&self, at: usize, state: State) -> Error {
+        let (kind, detail) = match self.seen(state) {
+            PartState::Reserved => (ErrorKind::Unmapped, BARE),
+            PartState::Committed(_) => (ErrorKind::NotPermitted, "the page is committed without this right"),
+            PartState::Carved => (ErrorKind::Occupied, CARVED),
+            PartState::Unsettled => (ErrorKind::NotPermitted, "it is not known what the page grants"),
+            PartState::Leaving => (ErrorKind::Unmapped, "the page is to be reserved only"),
+        };
+        self.page_error(at, Operation::Access, kind, detail)
+    }
+}
+
+const CARVED: &str = "carved out, and neither dropped nor taken back";
+
+/// What is carved out.
+impl Reservation {
+    fn occupy(&mut self, origin: Arc<Origin>) -> usize {
+        let slot = self.free;
+        match self.slots.get_mut(slot) {
+            Some(free) => {
+                if let Slot::Free(next) = core::mem::replace(free, Slot::Used(origin)) {
+                    self.free = next;
+                }
+                slot
+            }
+            None => {
+                self.slots.push(Slot::Used(origin));
+                self.slots.len().saturating_sub(1)
+            }
+        }
+    }
+
+    fn vacate(&mut self, slot: usize) {
+        if let Some(used) = self.slots.get_mut(slot) {
+            *used = Slot::Free(self.free);
+            self.free = slot;
+        }
+    }
+
+    /// The first run in a range that is carved out, and its slot.
+    fn next_carved(&self, range: &Range<usize>) -> Option<(Range<usize>, usize)> {
+        self.runs.within(range.clone()).find_map(carved)
+    }
+
+    /// The first run that is left of what was carved out together.
+    fn run_of(&self, slot: usize) -> Option<Range<usize>> {
+        let Some(Slot::Used(origin)) = self.slots.get(slot) else { return None };
+        let Origin::Carved(whole) = &**origin else { return None };
+        let mut runs = self.runs.within(self.offsets(whole.pages())).filter_map(carved);
+        runs.find_map(|(run, of)| (of == slot).then_some(run))
+    }
+
+    /// Finds out whether a range is free to be changed, what was carved out of it and dropped included; and makes room for the
+    /// change in the list.
+    fn prepare(&mut self, range: &Range<usize>, operation: Operation) -> Result<()> {
+        while let Some((run, slot)) = self.next_carved(range) {
+            let origin = match self.slots.get_mut(slot) {
+                Some(Slot::Used(origin)) => Arc::get_mut(origin),
+                _ => None,
+            };
+            // The only share: all parts have ended, and what they did before that is seen.
+            let Some(origin) = origin else {
+                return Err(self.page_error(run.start, operation, ErrorKind::Occupied, CARVED));
+            };
+            let state = if is_spoiled(origin) { State::Leaving } else { State::Reserved };
+            while let Some(run) = self.run_of(slot) {
+                self.runs.set(run, state);
+            }
+            self.vacate(slot);
+        }
+        self.runs.make_room().map_err(|failure| self.error(failure, range, operation))
+    }
+}
+
+/// What the system is asked for, and the record of its answers.
+impl Reservation {
+    /// Commits or protects pages none of which is carved out. After a failure the list says how they are.
+    fn grant(&mut self, range: &Range<usize>, to: Protection, operation: Operation) -> Result<()> {
+        let Some((run, state)) = self.runs.within(range.clone()).next() else { return Ok(()) };
+        let done = if run == *range { self.step(&run, state, to) } else { self.steps(range, to) };
+        match done {
+            Ok(()) => {
+                self.runs.set(range.clone(), State::Committed(to));
+                Ok(())
+            }
+            Err(failure) => Err(self.error(failure, range, operation)),
+        }
+    }
+
+    /// One run after the other; if one is refused, those before it are made again what they were.
+    fn steps(&mut self, range: &Range<usize>, to: Protection) -> core::result::Result<(), Failure> {
+        let count = self.runs.within(range.clone()).count();
+        let mut before = Vec::new();
+        let listed = before.try_reserve(count);
+        listed
+            .map_err(|_| Failure::new(ErrorKind::Exhausted).detail("no memory for the list of the parts"))?;
+        before.extend(self.runs.within(range.clone()));
+        self.runs.make_room_for(count)?;
+        for (number, (run, state)) in before.iter().enumerate() {
+            let Err(failure) = self.step(run, *state, to) else { continue };
+            let mut left = failure.changed_part();
+            for (run, state) in before.iter().take(number) {
+                if let Some(pages) = self.undo(run, *state, to) {
+                    let first = left.map_or(pages.first(), |left| left.first().min(pages.first()));
+                    let last = left.map_or(pages.last(), |left| left.last().max(pages.last()));
+                    left = PageRange::between(first, last);
+                }
+            }
+            return Err(match left {
+                Some(left) => failure.changed(left),
+                None => failure,
+            });
+        }
+        Ok(())
+    }
+
+    /// Lets a run grant something, and leaves the record to the caller; unless it fails: then the record is true, and the failure
+    /// says what is not as it was.
+    fn step(
+        &mut self,
+        run: &Range<usize>,
+        state: State,
+        to: Protection,
+    ) -> core::result::Result<(), Failure> {
+        let Some(pages) = self.pages(run) else { return Ok(()) };
+        match state {
+            State::Committed(from) if from == to => Ok(()),
+            State::Committed(from) => {
+                // SAFETY: pages of the reservation's own, of which this call borrows all that could lend references.
+                let Err(failure) = (unsafe { os::protect(pages, to) }) else { return Ok(()) };
+                let Some(changed) = failure.changed_part() else { return Err(failure) };
+                // SAFETY: as above.
+                if unsafe { os::protect(changed, from) }.is_ok() {
+                    return Err(failure.unchanged());
+                }
+                self.runs.set(self.offsets(changed), State::Unsettled);
+                Err(failure)
+            }
+            // SAFETY: as above.
+            State::Unsettled => unsafe { os::protect(pages, to) }.map_err(Failure::unchanged),
+            State::Leaving => {
+                self.take_memory(run)?;
+                self.fill(pages, to)
+            }
+            State::Reserved => self.fill(pages, to),
+            // Not found by `prepare`: never.
+            State::Carved(_) => Err(Failure::new(ErrorKind::Occupied)),
+        }
+    }
+
+    /// Gives memory to what is reserved.
+    fn fill(&mut self, pages: PageRange, to: Protection) -> core::result::Result<(), Failure> {
+        // SAFETY: pages of the reservation's own, without memory: nobody can have a reference into them.
+        let Err(failure) = (unsafe { os::commit(pages, to) }) else { return Ok(()) };
+        match failure.changed_part() {
+            None => Err(failure),
+            Some(changed) => match self.take_memory(&self.offsets(changed)) {
+                Ok(()) => Err(failure.unchanged()),
+                Err(_) => {
+                    self.runs.set(self.offsets(changed), State::Leaving);
+                    Err(failure)
+                }
+            },
+        }
+    }
+
+    /// Makes a run again what it was before a [`step`](Self::step) that succeeded; tells if that failed.
+    fn undo(&mut self, run: &Range<usize>, state: State, to: Protection) -> Option<PageRange> {
+        let pages = self.pages(run)?;
+        self.runs.set(run.clone(), State::Committed(to));
+        let back = match state {
+            State::Committed(from) if from == to => true,
+            State::Committed(from) => {
+                // SAFETY: pages of the reservation's own, of which this call borrows all that could lend references.
+                match unsafe { os::protect(pages, from) } {
+                    Ok(()) => {
+                        self.runs.set(run.clone(), State::Committed(from));
+                        true
+                    }
+                    Err(failure) => {
+                        if let Some(changed) = failure.changed_part() {
+                            self.runs.set(self.offsets(changed), State::Unsettled);
+                        }
+                        false
+                    }
+                }
+            }
+            State::Reserved | State::Leaving => self.take_memory(run).is_ok(),
+            State::Unsettled | State::Carved(_) => false,
+        };
+        (!back).then_some(pages)
+    }
+
+    /// From the first to the last page in a range that has memory.
+    fn with_memory(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        let mut held = self.runs.within(range.clone()).filter(|(_, state)| *state != State::Reserved);
+        let (first, _) = held.next()?;
+        let last = held.last().map_or(first.end, |(last, _)| last.end);
+        Some(first.start..last)
+    }
+
+    /// Makes address space of pages none of which is carved out, and records it.
+    fn take_memory(&mut self, range: &Range<usize>) -> core::result::Result<(), Failure> {
+        let Some(pages) = self.pages(range) else { return Ok(()) };
+        if self.space.is_torn() && self.runs.within(range.clone()).any(|(_, state)| state == State::Leaving) {
+            return Err(Failure::new(ErrorKind::Unmapped).detail("the system has lost the pages"));
+        }
+        // SAFETY: private anonymous pages of the reservation's own, of which this call borrows all that could lend references.
+        match unsafe { os::decommit(pages) } {
+            Ok(()) => {
+                self.runs.set(range.clone(), State::Reserved);
+                Ok(())
+            }
+            Err(failure) => {
+                if let Some(changed) = failure.changed_part() {
+                    self.runs.set(self.offsets(changed), State::Leaving);
+                }
+                if failure.kind() == ErrorKind::Unmapped {
+                    self.space.tear();
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Gives the memory back; the addresses too, unless something carved out of them is left: then they go with the last of that.
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let others = |slot: &Slot| matches!(slot, Slot::Used(origin) if Arc::strong_count(origin) > 1);
+        if !self.slots.iter().any(others) {
+            return;
+        }
+        for (run, state) in self.runs.all() {
+            if !matches!(state, State::Committed(_) | State::Unsettled) {
+                continue;
+            }
+            let Some(pages) = self.pages(&run) else { continue };
+            // SAFETY: private anonymous pages of the reservation's own, which ends here.
+            if let Err(failure) = unsafe { os::decommit(pages) } {
+                if failure.kind() == ErrorKind::Unmapped {
+                    self.space.tear();
+                }
+                report(&failure.during(Operation::Decommit, Some(pages), None));
+            }
+        }
+    }
+}
+
+/// The addresses and what their parts are.
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reservation({:#x?}, {} parts)", self.as_range(), self.runs.count())
+    }
+}
