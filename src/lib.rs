@@ -101,6 +101,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod advice;
 mod allocation;
 #[cfg(test)]
 #[path = "../tests/common/area.rs"]
@@ -116,6 +117,7 @@ mod protection;
 mod range;
 mod region;
 
+pub use advice::Advice;
 pub use allocation::{Allocation, SealedPages, alloc, alloc_at, alloc_near};
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 pub use error::{Error, ErrorKind, Operation, Result};
@@ -124,8 +126,8 @@ pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 pub use pages::{
-    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Held, Mmap, MmapMut, MmapNone,
-    MmapOptions, Pages, RawParts, ReadAccess, Together, WriteAccess,
+    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, FreedLazily, Held, Mmap, MmapMut,
+    MmapNone, MmapOptions, Pages, RawParts, ReadAccess, Together, WriteAccess,
 };
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

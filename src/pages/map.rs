@@ -25,10 +25,12 @@ pub(super) struct Map {
     after: usize,
     origin: Option<Arc<Origin>>,
     /// How many locks of [`Map::lock`] the pages have.
-    locks: u32,
+    pub(super) locks: u32,
     /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
     unit: u8,
-    content: Content,
+    pub(super) content: Content,
+    /// Whether some of the pages may have a flag (wiped on fork, not in core dumps) that fresh ones in their place would not.
+    pub(super) marked: bool,
 }
 
 /// What the pages hold when nobody has written to them.
@@ -63,7 +65,17 @@ impl Map {
     pub(super) fn of(allocation: Allocation) -> Self {
         let (base, len) = allocation.into_parts();
         let unit = exponent(crate::page::size());
-        Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes }
+        Self {
+            base,
+            len,
+            before: 0,
+            after: 0,
+            origin: None,
+            locks: 0,
+            unit,
+            content: Content::Zeroes,
+            marked: false,
+        }
     }
 
     /// The size of the pages that the mapping is made of, in bytes: between two of them it can be split.
@@ -159,6 +171,14 @@ impl Map {
         }
     }
 
+    /// Makes the mapping begin behind pages that are no longer its own. What it had below them stays mapped for ever: to unmap it all
+    /// could unmap what somebody else has there by now.
+    #[cold]
+    pub(super) fn abandon(&mut self, gone: PageRange) {
+        self.shut_out(gone);
+        self.before = 0;
+    }
+
     /// Locks that outlived their pages would keep those of the next owner locked.
     fn end_locks(&self, len: usize) {
         for _ in 0..self.locks {
@@ -226,6 +246,7 @@ impl Map {
         }
         self.len = self.len.saturating_add(other.len);
         self.after = other.after;
+        self.marked |= other.marked;
         // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
         let other = ManuallyDrop::new(other);
         // SAFETY: `other` is not used after this, nor dropped: the field is read out once.
@@ -276,6 +297,7 @@ impl Map {
             locks: this.locks,
             unit: this.unit,
             content: this.content,
+            marked: this.marked,
         }
     }
 
@@ -283,10 +305,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks, unit, content } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content, marked } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks, unit, content }
+        Self { base, len, before, after, origin, locks, unit, content, marked }
     }
 }
 
@@ -301,6 +323,7 @@ pub(super) struct Raw {
     locks: u32,
     unit: u8,
     content: Content,
+    marked: bool,
 }
 
 /// Of a power of two, which one.

@@ -8,13 +8,16 @@ mod access;
 mod convert;
 mod map;
 mod options;
+mod part;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use access::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
 };
 pub use options::MmapOptions;
+pub use upkeep::FreedLazily;
 
 use crate::error::{Error, Result};
 use crate::guard::LockGuard;

@@ -120,7 +120,7 @@ fn no_room(code: Code) -> Failure {
 }
 
 /// What the codes mean that are not about the range.
-fn refused(code: Code) -> Failure {
+pub(super) fn refused(code: Code) -> Failure {
     match code.0 {
         ERROR_COMMITMENT_LIMIT => {
             let failure = code
