@@ -14,7 +14,8 @@ pub(super) fn resident(
     let mut states = [0_u8; PAGES];
     let mut count = 0_usize;
     for_each(range, PAGES, |pages| {
-        let Some(states) = states.get_mut(..pages.len() / crate::page::size().max(1)) else { return Ok(()) };
+        let number = pages.len().checked_div(crate::page::size()).unwrap_or(0);
+        let Some(states) = states.get_mut(..number) else { return Ok(()) };
         ask(pages, states)?;
         let resident = states.iter().filter(|&&state| state & 1 != 0).count();
         count = count.saturating_add(resident);

@@ -89,8 +89,7 @@ pub(super) fn knows_advice(advice: i32) -> bool {
 /// Fills in, for each page, whether it is in memory: in the lowest bit.
 pub(super) fn in_core(range: PageRange, states: &mut [u8]) -> io::Result<()> {
     injected("mincore")?;
-    let pages = range.len() / crate::page::size().max(1);
-    if states.len() < pages {
+    if states.len() < range.len().checked_div(crate::page::size()).unwrap_or(usize::MAX) {
         return Err(Errno::INVAL);
     }
     let start = core::ptr::with_exposed_provenance_mut(range.first());
