@@ -319,7 +319,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(rounds(64)))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(rounds(64)) })]
 
     /// A model of the content beside a mapping, and a neighbour on either side.
     #[test]

