@@ -264,6 +264,32 @@ mod old_kernels {
     }
 }
 
+/// Where memory is given back by fresh pages, these would lack the flags: so it is known of each part whether it may have some.
+#[test]
+fn flags_are_remembered() {
+    let page = page::size();
+    let mut low = filled();
+    let (done, _) = fail_from(Some("madvise"), 0, 22, || low.wipe_on_fork(.., true));
+    assert!(done.is_err() && !low.map.marked, "not to be had");
+    low.wipe_on_fork(.., false).unwrap();
+    low.keep_out_of_core_dumps(.., false).unwrap();
+    assert!(!low.map.marked);
+    let mut high = low.split_off(page).unwrap();
+    high.wipe_on_fork(..page, true).unwrap();
+    assert!(high.map.marked && !low.map.marked);
+    let top = high.split_off(page).unwrap();
+    // SAFETY: the parts just taken apart.
+    let top = unsafe { MmapMut::from_raw_parts(top.into_raw_parts()) };
+    assert!(top.map.marked);
+    high.merge(top).unwrap();
+    low.merge(high).unwrap();
+    assert!(low.map.marked);
+    let mut other = filled();
+    let (done, _) = fail_nth(Some("madvise"), 0, REFUSED, || other.keep_out_of_core_dumps(.., true));
+    assert!(done.unwrap_err().changed().is_some() && other.map.marked, "some of them may be");
+    assert!(MmapOptions::new(1).no_core_dump().map().unwrap().map.marked);
+}
+
 /// What is no longer mapped is never unmapped: somebody else may be there.
 #[test]
 fn what_is_gone_is_left_alone() {
