@@ -171,6 +171,17 @@ impl Map {
         }
     }
 
+    /// As a part of a file leaves it that does not begin or end between two pages.
+    #[cfg(test)]
+    pub(super) fn hide_ends(&mut self, before: usize, after: usize) {
+        assert!(before + after < self.len);
+        // SAFETY: less than the length (just checked).
+        self.base = unsafe { self.base.add(before) };
+        self.before += before;
+        self.after += after;
+        self.len -= before + after;
+    }
+
     /// Makes the mapping begin behind pages that are no longer its own. What it had below them stays mapped for ever: to unmap it all
     /// could unmap what somebody else has there by now.
     #[cold]

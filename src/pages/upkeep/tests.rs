@@ -140,6 +140,40 @@ fn flags_that_cannot_be_had_leave_nothing_mapped() {
     }
 }
 
+/// A mapping that begins and ends within a page has that page alone.
+#[test]
+fn a_mappings_own_ends_need_not_be_between_pages() {
+    let page = page::size();
+    let mut pages = filled();
+    pages.map.hide_ends(100, 50);
+    let len = PAGES * page - 150;
+    assert_eq!(pages.len(), len);
+    for odd in [0..1, 0..page, 1..page - 100, page - 100..len - 1, page..len] {
+        assert_eq!(pages.decommit(odd.clone()).unwrap_err().kind(), ErrorKind::InvalidInput, "{odd:?}");
+        assert!(pages.iter().all(|&byte| byte == 7));
+    }
+    pages.decommit(..page - 100).unwrap();
+    assert!(pages[..page - 100].iter().all(|&byte| byte == 0));
+    assert!(pages[page - 100..].iter().all(|&byte| byte == 7));
+    pages.decommit(len - (page - 50)..).unwrap();
+    assert_eq!((pages[len - (page - 50) - 1], pages[len - (page - 50)]), (7, 0));
+    for old in [false, true] {
+        let mut touch = || {
+            pages.prefault(..).unwrap();
+            pages.prefault_mut(..).unwrap();
+            pages.advise(.., Advice::WillNeed).unwrap();
+        };
+        if old {
+            fail_from(Some("madvise"), 0, 22, touch).0
+        } else {
+            touch()
+        }
+        assert!(pages.resident(..).is_ok_and(|resident| resident == PAGES) || pages.resident(..).is_err());
+    }
+    pages.decommit(..).unwrap();
+    assert!(pages.iter().all(|&byte| byte == 0));
+}
+
 /// Each of them is one call.
 #[test]
 fn costs_are_as_documented() {
@@ -239,7 +273,8 @@ mod old_kernels {
             done.map_err(|error| error.kind())
         };
         let (efault, ehwpoison, eagain, eperm) = (14, 133, 11, 1);
-        assert_eq!(refused(4), Ok(()), "interrupted");
+        let (done, calls) = calls_of(|| refused(4));
+        assert_eq!((done, calls), (Ok(()), std::vec!["madvise"; 2]), "interrupted, and asked again");
         assert_eq!(refused(efault), Err(ErrorKind::NotPermitted));
         assert_eq!(refused(EINVAL), Err(ErrorKind::NotPermitted));
         assert_eq!(refused(ehwpoison), Err(ErrorKind::System));
