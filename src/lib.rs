@@ -10,6 +10,7 @@
 //! | pages: anywhere, at a place, near one | [`alloc()`], [`alloc_at`], [`alloc_near`] |
 //! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
 //! | address space now, memory later: as a whole, in parts | [`Reserved`], [`Reservation`] |
+//! | how pages will be used; their memory given back, brought in, counted | [`Pages::advise`], [`Pages::decommit`], [`Pages::prefault`], [`Pages::resident`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
@@ -102,6 +103,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod advice;
 mod allocation;
 #[cfg(test)]
 #[path = "../tests/common/area.rs"]
@@ -117,6 +119,7 @@ mod protection;
 mod range;
 mod region;
 
+pub use advice::Advice;
 pub use allocation::{Allocation, SealedPages, alloc, alloc_at, alloc_near};
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 pub use error::{Error, ErrorKind, Operation, Result};
@@ -125,9 +128,9 @@ pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 pub use pages::{
-    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Held, Mmap, MmapMut, MmapNone,
-    MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation, ReservationPart, Reserved,
-    ReservedMut, ReservedNone, Together, WriteAccess,
+    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, FreedLazily, Held, Mmap, MmapMut,
+    MmapNone, MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation, ReservationPart,
+    Reserved, ReservedMut, ReservedNone, Together, WriteAccess,
 };
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

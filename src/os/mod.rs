@@ -39,6 +39,16 @@
 //! yield_now()                                   lets other threads run
 //! install_guard(PageRange)                      unsafe; drops the content, touching ends the process
 //! remove_guard(PageRange, Protection)           unsafe; fresh pages of that protection
+//! advise(PageRange, Advice)                     loses nothing; Ok where the system does not know the hint (but for Collapse)
+//! keep_out_of_core_dumps(PageRange, bool)       a flag that holds, or a failure; what is left changed is not told
+//! wipe_on_fork(PageRange, bool)                 likewise; the content is that of the parent alone then
+//! discard(PageRange, Protection, marked)        unsafe; memory that `map` gave reads as zeroes then and grants the protection,
+//!                                               but for what a failure says is changed: that is zeroes and grants the
+//!                                               protection or less, or is gone ([`NotDiscarded`]); `marked`: some of the pages
+//!                                               may have one of the two flags above, which they shall keep
+//! discard_lazily(PageRange, Protection, marked) unsafe; the same at a time of the system's choice, until a page is written to
+//! populate(PageRange, write) -> bool            reads pages in; false: not done, since the system has no call for it
+//! resident(PageRange) -> usize                  how many of the pages are in memory
 //! seal(PageRange)                               unsafe; no change any more, until the process ends
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
@@ -129,7 +139,12 @@ mod unsupported;
 )))]
 pub(crate) use unsupported::*;
 
+#[allow(dead_code, reason = "not every backend asks so")]
+mod batch;
 pub(crate) mod inject;
+
+use crate::error::Failure;
+use crate::range::PageRange;
 
 /// For unit tests of other floors that know what Linux answers: there, and nowhere else.
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
@@ -139,6 +154,21 @@ macro_rules! on_linux {
 #[cfg(all(test, not(any(target_os = "linux", target_os = "android"))))]
 macro_rules! on_linux {
     ($($item:item)*) => {};
+}
+
+/// Why pages could not be discarded.
+#[derive(Debug)]
+pub(crate) struct NotDiscarded {
+    pub(crate) failure: Failure,
+    /// What is no longer mapped, and may be somebody else's at any moment.
+    #[allow(dead_code, reason = "most systems replace pages at once or not at all")]
+    pub(crate) gone: Option<PageRange>,
+}
+
+impl From<Failure> for NotDiscarded {
+    fn from(failure: Failure) -> Self {
+        Self { failure, gone: None }
+    }
 }
 
 /// What a protection key grants a thread.

@@ -1,7 +1,9 @@
 //! Systems without a backend: everything compiles, and says so.
 
+use crate::advice::Advice;
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
 use crate::error::{ErrorKind, Failure};
+use crate::os::NotDiscarded;
 use crate::page::PageSizes;
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
@@ -162,6 +164,48 @@ pub(crate) fn lock_on_fault(_range: PageRange) -> Result<(), Failure> {
 }
 
 pub(crate) fn unlock(_range: PageRange) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn advise(_range: PageRange, _advice: Advice) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn keep_out_of_core_dumps(_range: PageRange, _out: bool) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn wipe_on_fork(_range: PageRange, _wipe: bool) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn discard(
+    _range: PageRange,
+    _protection: Protection,
+    _marked: bool,
+) -> Result<(), NotDiscarded> {
+    Err(unsupported().into())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn discard_lazily(
+    _range: PageRange,
+    _protection: Protection,
+    _marked: bool,
+) -> Result<(), NotDiscarded> {
+    Err(unsupported().into())
+}
+
+pub(crate) fn populate(_range: PageRange, _write: bool) -> Result<bool, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn resident(_range: PageRange) -> Result<usize, Failure> {
     Err(unsupported())
 }
 

@@ -26,10 +26,12 @@ pub(super) struct Map {
     after: usize,
     origin: Option<Arc<Origin>>,
     /// How many locks of [`Map::lock`] the pages have.
-    locks: u32,
+    pub(super) locks: u32,
     /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
     unit: u8,
-    content: Content,
+    pub(super) content: Content,
+    /// Whether some of the pages may have a flag (wiped on fork, not in core dumps) that fresh ones in their place would not.
+    pub(super) marked: bool,
 }
 
 /// What the pages hold when nobody has written to them.
@@ -49,7 +51,17 @@ impl Map {
     pub(super) fn of(allocation: Allocation) -> Self {
         let (base, len) = allocation.into_parts();
         let unit = exponent(crate::page::size());
-        Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes }
+        Self {
+            base,
+            len,
+            before: 0,
+            after: 0,
+            origin: None,
+            locks: 0,
+            unit,
+            content: Content::Zeroes,
+            marked: false,
+        }
     }
 
     /// A part of what a reservation has.
@@ -60,7 +72,17 @@ impl Map {
     pub(super) unsafe fn carved(base: NonNull<u8>, len: usize, origin: Arc<Origin>) -> Self {
         let unit = exponent(crate::page::size());
         let origin = Some(origin);
-        Self { base, len, before: 0, after: 0, origin, locks: 0, unit, content: Content::Zeroes }
+        Self {
+            base,
+            len,
+            before: 0,
+            after: 0,
+            origin,
+            locks: 0,
+            unit,
+            content: Content::Zeroes,
+            marked: false,
+        }
     }
 
     /// What the mapping is a part of.
@@ -76,7 +98,7 @@ impl Map {
 
     /// Lets go of the pages for ever: for when they may be somebody else's.
     #[cold]
-    pub(super) fn abandon(&mut self) {
+    pub(super) fn abandon_all(&mut self) {
         self.before = 0;
         self.after = 0;
         self.len = 0;
@@ -129,6 +151,7 @@ impl Map {
             Ok(()) => {
                 self.end_locks(self.len);
                 self.locks = 0;
+                self.marked = false;
                 Ok(())
             }
             Err(failure) => {
@@ -139,7 +162,7 @@ impl Map {
                     if let Some(origin) = &self.origin {
                         origin.mark_spoiled(failure.kind());
                     }
-                    self.abandon();
+                    self.abandon_all();
                 }
                 Err(failure.during(Operation::Decommit, Some(pages), None))
             }
@@ -239,6 +262,25 @@ impl Map {
         }
     }
 
+    /// As a part of a file leaves it that does not begin or end between two pages.
+    #[cfg(test)]
+    pub(super) fn hide_ends(&mut self, before: usize, after: usize) {
+        assert!(before + after < self.len);
+        // SAFETY: less than the length (just checked).
+        self.base = unsafe { self.base.add(before) };
+        self.before += before;
+        self.after += after;
+        self.len -= before + after;
+    }
+
+    /// Makes the mapping begin behind pages that are no longer its own. What it had below them stays mapped for ever: to unmap it all
+    /// could unmap what somebody else has there by now.
+    #[cold]
+    pub(super) fn abandon(&mut self, gone: PageRange) {
+        self.shut_out(gone);
+        self.before = 0;
+    }
+
     /// Locks that outlived their pages would keep those of the next owner locked.
     fn end_locks(&self, len: usize) {
         for _ in 0..self.locks {
@@ -312,6 +354,7 @@ impl Map {
         }
         self.len = self.len.saturating_add(other.len);
         self.after = other.after;
+        self.marked |= other.marked;
         // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
         let other = ManuallyDrop::new(other);
         // SAFETY: `other` is not used after this, nor dropped: the field is read out once.
@@ -362,6 +405,7 @@ impl Map {
             locks: this.locks,
             unit: this.unit,
             content: this.content,
+            marked: this.marked,
         }
     }
 
@@ -369,10 +413,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks, unit, content } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content, marked } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks, unit, content }
+        Self { base, len, before, after, origin, locks, unit, content, marked }
     }
 }
 
@@ -387,6 +431,7 @@ pub(super) struct Raw {
     locks: u32,
     unit: u8,
     content: Content,
+    marked: bool,
 }
 
 /// Of a power of two, which one.

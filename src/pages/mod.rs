@@ -9,15 +9,18 @@ mod convert;
 mod map;
 mod options;
 mod origin;
+mod part;
 mod reserve;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use access::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
 };
 pub use options::MmapOptions;
 pub use reserve::{PartState, Parts, Reservation, ReservationPart, Reserved, ReservedMut, ReservedNone};
+pub use upkeep::FreedLazily;
 
 use crate::error::{Error, Result};
 use crate::guard::LockGuard;

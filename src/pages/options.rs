@@ -35,6 +35,8 @@ pub struct MmapOptions {
     before: usize,
     after: usize,
     locked: bool,
+    no_core_dump: bool,
+    wipe_on_fork: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,16 @@ enum Place {
 impl MmapOptions {
     /// At least `len` bytes, rounded up to whole pages, at a place of the system's choice.
     pub fn new(len: usize) -> Self {
-        Self { len, place: Place::Anywhere, align: 1, before: 0, after: 0, locked: false }
+        Self {
+            len,
+            place: Place::Anywhere,
+            align: 1,
+            before: 0,
+            after: 0,
+            locked: false,
+            no_core_dump: false,
+            wipe_on_fork: false,
+        }
     }
 
     /// With the first byte exactly at this address, which must be a multiple of [`page::size`], or not at all: what is mapped there
@@ -91,6 +102,26 @@ impl MmapOptions {
         self.locked = true;
         self
     }
+
+    /// Left out of core dumps: see [`Pages::keep_out_of_core_dumps`]. Where the system cannot do it, that is an error.
+    ///
+    /// # Cost
+    ///
+    /// One system call more.
+    pub fn no_core_dump(mut self) -> Self {
+        self.no_core_dump = true;
+        self
+    }
+
+    /// Zeroes in the child of a `fork`: see [`Pages::wipe_on_fork`]. Where the system cannot do it, that is an error.
+    ///
+    /// # Cost
+    ///
+    /// One system call more.
+    pub fn wipe_on_fork(mut self) -> Self {
+        self.wipe_on_fork = true;
+        self
+    }
 }
 
 /// Everything that a mapping takes up, in bytes: guard pages, and what is aligned between them.
@@ -117,7 +148,8 @@ impl MmapOptions {
     ///   is no power of two, an address that is not aligned as asked for or to pages.
     /// - [`ErrorKind::Occupied`](crate::ErrorKind::Occupied): something is mapped where the mapping was to be.
     /// - As [`alloc`](crate::alloc()) and [`alloc_near`](crate::alloc_near), [`guard`](crate::guard()) and, with
-    ///   [`locked`](Self::locked), [`lock`](crate::lock).
+    ///   [`locked`](Self::locked), [`lock`](crate::lock); with [`no_core_dump`](Self::no_core_dump) and
+    ///   [`wipe_on_fork`](Self::wipe_on_fork), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     ///
     /// On failure nothing stays mapped.
     #[inline]
@@ -158,6 +190,12 @@ impl MmapOptions {
             if self.is_plain() { Map::of(alloc(self.len, protection)?) } else { self.arranged(protection)? };
         // SAFETY: the pages were mapped with just this protection.
         let mut pages = unsafe { Pages::from_map(map) };
+        if self.no_core_dump {
+            pages.keep_out_of_core_dumps(.., true)?;
+        }
+        if self.wipe_on_fork {
+            pages.wipe_on_fork(.., true)?;
+        }
         if self.locked {
             pages.lock()?;
         }

@@ -14,8 +14,9 @@ mod walk;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unix::{
-    Access, accesses, commit, decommit, give_back, install_guard, life, lock,
-    no_lock_on_fault as lock_on_fault, release, seal_unsupported as seal, unmap, unmap_part, yield_now,
+    Access, accesses, advise, commit, decommit, discard, discard_lazily, give_back, install_guard,
+    keep_out_of_core_dumps, life, lock, no_lock_on_fault as lock_on_fault, populate, release, resident,
+    seal_unsupported as seal, unmap, unmap_part, wipe_on_fork, yield_now,
 };
 pub(crate) use change::{map, map_at, protect, remove_guard, unlock};
 pub(crate) use process::{Target, process_id};

@@ -20,9 +20,10 @@ pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{granularity, no_page_sizes as huge_page_sizes, page_size, process_id};
 pub(crate) use super::listed::walk::{backing, query, usage};
 pub(crate) use super::unix::{
-    Access, accesses, commit, decommit, give_back, install_guard, life, lock, map, map_at_if_free as map_at,
-    no_lock_on_fault as lock_on_fault, protect, release, remove_guard, seal_unsupported as seal, unlock,
-    unmap, unmap_part, yield_now,
+    Access, accesses, advise, commit, decommit, discard, discard_lazily, give_back, install_guard,
+    keep_out_of_core_dumps, life, lock, map, map_at_if_free as map_at, no_lock_on_fault as lock_on_fault,
+    populate, protect, release, remove_guard, resident, seal_unsupported as seal, unlock, unmap, unmap_part,
+    wipe_on_fork, yield_now,
 };
 
 /// A process, held on to by its number and the time of its start.

@@ -24,9 +24,10 @@ pub(crate) use super::listed::sys::{
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
 pub(crate) use super::unix::{
-    Access, accesses, commit, decommit, give_back, install_guard, life, lock, map, map_at_wish as map_at,
-    no_lock_on_fault as lock_on_fault, protect, release, remove_guard, seal_unsupported as seal, unlock,
-    unmap, unmap_part, yield_now,
+    Access, accesses, advise, commit, decommit, discard, discard_lazily, give_back, install_guard,
+    keep_out_of_core_dumps, life, lock, map, map_at_wish as map_at, no_lock_on_fault as lock_on_fault,
+    populate, protect, release, remove_guard, resident, seal_unsupported as seal, unlock, unmap, unmap_part,
+    wipe_on_fork, yield_now,
 };
 pub(crate) use files::Target;
 

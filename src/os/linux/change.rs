@@ -318,7 +318,7 @@ pub(crate) unsafe fn install_guard(range: PageRange) -> Result<(), Failure> {
         let failure = not_guarded(range, errno);
         let changed = match errno {
             Errno::NOMEM => why::mapped_in(range),
-            _ if is_one_mapping(range) => None,
+            _ if why::is_one_mapping(range) => None,
             _ => Some(range),
         };
         match changed {
@@ -342,11 +342,6 @@ pub(crate) unsafe fn install_guard(range: PageRange) -> Result<(), Failure> {
         Ok(()) => unsafe { protect(range, Protection::NONE) }.map_err(|failure| failure.changed(range)),
         Err(errno) => Err(refused(errno)),
     }
-}
-
-fn is_one_mapping(range: PageRange) -> bool {
-    let first = query(&Target::CURRENT, PageRange::containing(range.first()));
-    matches!(first, Ok(Some(region)) if region.last() >= range.last())
 }
 
 #[cold]

@@ -1,5 +1,6 @@
 //! Linux and Android: `PROCMAP_QUERY` (6.11), and the text of `/proc/PID/maps` and `smaps` before that.
 
+mod advise;
 mod change;
 mod kept;
 pub(crate) mod keys;
@@ -18,6 +19,9 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use advise::{
+    advise, discard, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+};
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
     unmap_part,

@@ -86,6 +86,17 @@ pub(super) fn knows_advice(advice: i32) -> bool {
     injected("madvise").is_ok() && unsafe { libc::madvise(start, 0, advice) } == 0
 }
 
+/// Fills in, for each page, whether it is in memory: in the lowest bit.
+pub(super) fn in_core(range: PageRange, states: &mut [u8]) -> io::Result<()> {
+    injected("mincore")?;
+    if states.len() < range.len().checked_div(crate::page::size()).unwrap_or(usize::MAX) {
+        return Err(Errno::INVAL);
+    }
+    let start = core::ptr::with_exposed_provenance_mut(range.first());
+    // SAFETY: a byte is written for each page of the range, of which `states` has enough (mincore(2)).
+    done(unsafe { libc::mincore(start, range.len(), states.as_mut_ptr()) })
+}
+
 /// What a call of libc's gave.
 fn done(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(last_errno()) } else { Ok(()) }

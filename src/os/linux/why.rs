@@ -3,7 +3,7 @@
 use super::process::Target;
 use super::sys;
 use super::system::{lock_limit, status_figure};
-use super::walk::Walk;
+use super::walk::{Walk, query};
 use crate::error::{ErrorKind, Failure};
 use crate::range::{PageRange, wide};
 use crate::region::Detail;
@@ -32,6 +32,12 @@ pub(super) fn has_any(range: PageRange) -> bool {
     Walk::new(&Target::CURRENT, range, Detail::Region)
         .and_then(|mut walk| walk.step())
         .is_ok_and(|region| region.is_some_and(|region| region.base <= range.last()))
+}
+
+/// Whether all of the range is part of one mapping.
+pub(super) fn is_one_mapping(range: PageRange) -> bool {
+    let first = query(&Target::CURRENT, PageRange::containing(range.first()));
+    matches!(first, Ok(Some(region)) if region.last() >= range.last())
 }
 
 /// From the first to the last page in the range that is mapped.

@@ -4,6 +4,7 @@
 //! `uvm_mmap.c` of NetBSD and of OpenBSD, `usr/src/uts/common/os/grow.c` and `vm/vm_as.c` of illumos, `bsd/kern/kern_mman.c` and
 //! `osfmk/vm/vm_map.c` of XNU. In tests it is compiled on Linux, too, and run there: the calls are the same.
 
+mod advise;
 mod change;
 pub(super) mod errno;
 mod life;
@@ -17,6 +18,9 @@ mod why;
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests;
 
+pub(crate) use advise::{
+    advise, discard, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+};
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at_if_free, map_at_wish, protect, release,
     remove_guard, seal_unsupported, sealed, unmap, unmap_part,

@@ -89,11 +89,11 @@ pub(super) unsafe fn mmap(
 }
 
 /// The length, as the calls take it. A range up to the last address of all is nobody's, and its end would come out as 0.
-fn len(range: PageRange) -> Result<usize, Errno> {
+pub(super) fn len(range: PageRange) -> Result<usize, Errno> {
     if range.last() == usize::MAX { Err(Errno(libc::ENOMEM)) } else { Ok(range.len()) }
 }
 
-fn done(answer: c_int) -> Result<(), Errno> {
+pub(super) fn done(answer: c_int) -> Result<(), Errno> {
     if answer == 0 { Ok(()) } else { Err(Errno::last()) }
 }
 

@@ -12,14 +12,14 @@ use std::ptr::{self, NonNull};
 use std::vec::Vec;
 
 /// Pages of a test's own, with a page on either side that belongs to it and grants nothing, unmapped in the end.
-struct Area {
+pub(super) struct Area {
     place: NonNull<u8>,
-    range: PageRange,
-    whole: PageRange,
+    pub(super) range: PageRange,
+    pub(super) whole: PageRange,
 }
 
 impl Area {
-    fn new(pages: usize) -> Self {
+    pub(super) fn new(pages: usize) -> Self {
         let page = crate::page::size();
         let len = PageLen::covering((pages + 2) * page).unwrap();
         let place = map(len, Protection::NONE).unwrap();
@@ -30,28 +30,28 @@ impl Area {
         Self { place, range, whole }
     }
 
-    fn pages(&self, first: usize, count: usize) -> PageRange {
+    pub(super) fn pages(&self, first: usize, count: usize) -> PageRange {
         let page = crate::page::size();
         let first = self.range.first() + first * page;
         PageRange::between(first, first + count * page - 1).unwrap()
     }
 
-    fn byte(&self, page: usize) -> *mut u8 {
+    pub(super) fn byte(&self, page: usize) -> *mut u8 {
         self.place.as_ptr().wrapping_add((page + 1) * crate::page::size())
     }
 
-    fn fill(&self, value: u8) {
+    pub(super) fn fill(&self, value: u8) {
         // SAFETY: pages of this test's own, writable.
         unsafe { self.byte(0).write_bytes(value, self.range.len()) };
     }
 
     /// The first byte of a page that is readable.
-    fn read(&self, page: usize) -> u8 {
+    pub(super) fn read(&self, page: usize) -> u8 {
         // SAFETY: a page of this test's own.
         unsafe { self.byte(page).read() }
     }
 
-    fn shown(&self) -> Vec<Option<Protection>> {
+    pub(super) fn shown(&self) -> Vec<Option<Protection>> {
         let page = crate::page::size();
         (0..self.range.len() / page)
             .map(|index| {
@@ -69,7 +69,7 @@ impl Drop for Area {
     }
 }
 
-fn kind<T>(result: Result<T, Failure>) -> ErrorKind {
+pub(super) fn kind<T>(result: Result<T, Failure>) -> ErrorKind {
     result.err().expect("an error").kind()
 }
 
@@ -115,7 +115,7 @@ fn a_place_is_taken_if_it_is_free_and_only_then() {
 }
 
 /// In a process of its own: another thread's mapping could come into the hole.
-fn forked(child: impl FnOnce()) {
+pub(super) fn forked(child: impl FnOnce()) {
     // SAFETY: the child makes system calls, and allocates and panics only where it has failed already, or the lock of the
     // allocator is made free by the C library (glibc's fork).
     let pid = unsafe { libc::fork() };

@@ -1,5 +1,6 @@
 //! Windows: `VirtualAlloc`, `VirtualProtect`, `VirtualQueryEx`, `GetMappedFileName`, `QueryWorkingSetEx`.
 
+mod advise;
 mod change;
 mod lock;
 mod parts;
@@ -14,6 +15,9 @@ mod tests;
 
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+pub(crate) use advise::{
+    advise, discard, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+};
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
     unmap_part,

@@ -14,8 +14,9 @@ use windows_sys::Win32::Foundation::{
     ERROR_PARTIAL_COPY, GetLastError, HANDLE, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::System::Memory::{
-    GetProcessWorkingSetSizeEx, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEMORY_BASIC_INFORMATION,
-    VirtualAlloc, VirtualFree, VirtualLock, VirtualProtect, VirtualQuery, VirtualQueryEx, VirtualUnlock,
+    GetProcessWorkingSetSizeEx, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEM_RESET, MEMORY_BASIC_INFORMATION,
+    PAGE_NOACCESS, PrefetchVirtualMemory, VirtualAlloc, VirtualFree, VirtualLock, VirtualProtect,
+    VirtualQuery, VirtualQueryEx, VirtualUnlock, WIN32_MEMORY_RANGE_ENTRY,
 };
 use windows_sys::Win32::System::ProcessStatus::{
     K32GetMappedFileNameW, K32QueryWorkingSetEx, PSAPI_WORKING_SET_EX_INFORMATION,
@@ -235,6 +236,27 @@ pub(super) unsafe fn decommit(pages: PageRange) -> Result<(), Code> {
     Code::injected("VirtualFree")?;
     // SAFETY: the caller's promise (MSDN, VirtualFree).
     ok(unsafe { VirtualFree(address(pages), pages.len(), MEM_DECOMMIT) })
+}
+
+/// Lets the system drop what is in pages that have memory, instead of paging it out, until they are written to.
+///
+/// # Safety
+///
+/// Nobody wants the content; it may change at any time until a page is written to.
+pub(super) unsafe fn reset(pages: PageRange) -> Result<(), Code> {
+    Code::injected("VirtualAlloc")?;
+    // SAFETY: the caller's promise; the protection stays, though one must be named (MSDN, VirtualAlloc, MEM_RESET).
+    let given = unsafe { VirtualAlloc(address(pages), pages.len(), MEM_RESET, PAGE_NOACCESS) };
+    if given.is_null() { Err(Code::last()) } else { Ok(()) }
+}
+
+/// Begins to read pages in.
+pub(super) fn prefetch(pages: PageRange) -> Result<(), Code> {
+    Code::injected("PrefetchVirtualMemory")?;
+    let entry = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: address(pages), NumberOfBytes: pages.len() };
+    // SAFETY: the handle means this process; one entry is readable; what pages hold and grant stays the same (MSDN,
+    // PrefetchVirtualMemory).
+    ok(unsafe { PrefetchVirtualMemory(raw(None), 1, &raw const entry, 0) })
 }
 
 /// Gives an allocation back, as a whole.

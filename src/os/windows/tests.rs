@@ -1003,3 +1003,37 @@ proptest! {
         }
     }
 }
+
+/// Discarding takes two calls. When the second is refused, the pages grant nothing, and are given memory by a later change.
+#[test]
+fn discarded_memory_may_not_come_back() {
+    let mapped = Mapped::new(3, Protection::READ_WRITE);
+    let middle = range(mapped.0.first() + page::size(), 1);
+    let readable = committed(PAGE_READWRITE);
+    // SAFETY: pages of this test's own, to which nobody has references.
+    let discard = || unsafe { discard(middle, Protection::READ_WRITE, false) };
+    discard().unwrap();
+    assert_eq!(state(mapped.0), [readable; 3]);
+    let code = i32::try_from(ERROR_COMMITMENT_LIMIT).unwrap();
+    let (done, failed) = inject::fail_nth(Some("VirtualFree"), 0, code, discard);
+    assert!(failed);
+    let refused = done.unwrap_err();
+    assert_eq!((refused.failure.changed_part(), refused.gone), (None, None));
+    assert_eq!(state(mapped.0), [readable; 3]);
+    let (done, failed) = inject::fail_nth(Some("VirtualAlloc"), 0, code, discard);
+    assert!(failed);
+    let refused = done.unwrap_err();
+    assert_eq!(
+        (refused.failure.kind(), refused.failure.changed_part()),
+        (ErrorKind::Exhausted, Some(middle))
+    );
+    assert_eq!(state(mapped.0), [readable, RESERVED, readable]);
+    // SAFETY: as above.
+    unsafe { protect(middle, Protection::READ_WRITE) }.unwrap();
+    assert_eq!(state(mapped.0), [readable; 3]);
+    // What grants nothing needs no memory.
+    // SAFETY: as above.
+    unsafe { super::discard(mapped.0, Protection::NONE, false) }.unwrap();
+    assert_eq!(state(mapped.0), [RESERVED; 3]);
+    assert_eq!(resident(mapped.0).unwrap(), 0);
+}

@@ -43,7 +43,7 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         if self.is_torn() {
-            self.map.abandon();
+            self.map.abandon_all();
         }
     }
 }
