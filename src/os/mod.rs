@@ -36,6 +36,14 @@
 //! install_guard(PageRange)                      unsafe; drops the content, touching ends the process
 //! remove_guard(PageRange, Protection)           unsafe; fresh pages of that protection
 //! seal(PageRange)                               unsafe; no change any more, until the process ends
+//! map_with(&Request) -> (NonNull<u8>, Attached) unsafe (it may replace); see `request`. `Attached` is what must live as long
+//!                                               as the mapping
+//! file_facts(File) -> FileFacts                 of a file that can be mapped; others are ErrorKind::InvalidInput
+//! flush(PageRange, wait, &Attached)             writes to the file what was written to its pages
+//! prefer_huge(PageRange) -> bool                a hint: whether the system takes it
+//! populate(PageRange, Protection)               a hint: reads the pages in
+//! name(PageRange, &CStr)                        a hint: what tools call these anonymous pages
+//! unmaps_together() -> bool                     whether `unmap` takes neighbours that were mapped one by one
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! ```
@@ -124,6 +132,15 @@ mod unsupported;
     target_os = "illumos"
 )))]
 pub(crate) use unsupported::*;
+
+mod file;
+mod request;
+#[cfg(feature = "std")]
+pub use file::AsFile;
+pub(crate) use file::File;
+#[cfg(feature = "std")]
+pub(crate) use file::file_of;
+pub(crate) use request::{Content, FileFacts, Place, Request};
 
 pub(crate) mod inject;
 

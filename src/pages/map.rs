@@ -4,10 +4,12 @@ use crate::allocation::{Allocation, give_back, give_up};
 use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::guard::{LockGuard, unlock};
 use crate::os;
+use crate::page::PageSize;
 use crate::protection::Protection;
 use crate::range::PageRange;
 use alloc::sync::Arc;
 use core::mem::{self, ManuallyDrop};
+use core::ops::Range;
 use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
@@ -16,7 +18,7 @@ use core::ptr::{self, NonNull};
 /// pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and nobody
 /// else's; (2) each of the `len` bytes grants what the typed owner
 /// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
-/// then the same for all of its parts.
+/// then the same for all of its parts; also as soon as something has to live as long as the pages.
 #[derive(Debug)]
 pub(super) struct Map {
     base: NonNull<u8>,
@@ -34,13 +36,22 @@ pub(super) struct Map {
 /// What the pages hold when nobody has written to them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content {
+    /// Private zeroes.
     Zeroes,
+    /// A file, to which is written what is written to the pages.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "without `std` there are no files"))]
+    Shared,
+    /// A file, whose pages are copied when they are written to first.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "without `std` there are no files"))]
+    Copied,
 }
 
 /// What `os::map` once gave as a whole, for as long as any part of it lives.
 #[derive(Debug)]
 struct Origin {
     whole: PageRange,
+    /// What the system wants kept for as long as there are pages.
+    attached: os::Attached,
 }
 
 impl Drop for Origin {
@@ -66,9 +77,71 @@ impl Map {
         Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes }
     }
 
+    /// A mapping as it was made: the `len` bytes from `before` bytes behind `first` on, and `after` bytes behind these.
+    ///
+    /// # Safety
+    ///
+    /// Invariant 1: `before`, `len` and `after` are whole pages of `unit` bytes, a power of two, that were just mapped, and are given
+    /// to nobody else.
+    pub(super) unsafe fn made(
+        first: NonNull<u8>,
+        (before, len, after): (usize, usize, usize),
+        unit: usize,
+        content: Content,
+        attached: os::Attached,
+    ) -> Self {
+        // SAFETY: inside the mapping (the caller's promise).
+        let base = unsafe { first.add(before) };
+        let unit = exponent(unit);
+        let mut map = Self { base, len, before, after, origin: None, locks: 0, unit, content };
+        if attached.is_needed() {
+            map.origin = map.extent().map(|whole| Arc::new(Origin { whole, attached }));
+        }
+        map
+    }
+
+    pub(super) fn content(&self) -> Content {
+        self.content
+    }
+
+    /// The pages that some of the bytes lie in; `None` for no bytes.
+    pub(super) fn subrange(
+        &self,
+        bytes: Range<usize>,
+        operation: Operation,
+    ) -> Result<Option<PageRange>, Error> {
+        let failed = |why| Failure::invalid(why).during(operation, self.pages(), None);
+        let Some(len) = bytes.end.checked_sub(bytes.start) else {
+            return Err(failed("the range ends before it begins"));
+        };
+        if bytes.end > self.len {
+            return Err(failed("the range reaches beyond the end of the mapping"));
+        }
+        if len == 0 {
+            return Ok(None);
+        }
+        match self.start().checked_add(bytes.start) {
+            Some(first) => Ok(self.units(first, len)),
+            None => Err(failed("the range reaches beyond the end of the mapping")),
+        }
+    }
+
+    /// Writes to the file what was written to its pages. What has no file, or does not write to it, has nothing to do.
+    pub(super) fn flush(&self, bytes: Range<usize>, wait: bool) -> Result<(), Error> {
+        let pages = self.subrange(bytes, Operation::Flush)?;
+        let (Some(pages), Content::Shared) = (pages, self.content) else { return Ok(()) };
+        let attached = self.origin.as_ref().map_or(&os::Attached::NOTHING, |origin| &origin.attached);
+        os::flush(pages, wait, attached)
+            .map_err(|failure| failure.during(Operation::Flush, Some(pages), None))
+    }
+
     /// The size of the pages that the mapping is made of, in bytes: between two of them it can be split.
     pub(super) fn unit(&self) -> usize {
         1_usize.checked_shl(self.unit.into()).unwrap_or(1)
+    }
+
+    pub(super) fn page_size(&self) -> PageSize {
+        PageSize::from_log2(self.unit.into()).unwrap_or_else(crate::page::base_size)
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -109,6 +182,12 @@ impl Map {
         Ok(())
     }
 
+    /// Takes guard pages in that were made directly before and behind the mapping.
+    pub(super) fn fenced(&mut self, before: usize, after: usize) {
+        self.before = self.before.saturating_add(before);
+        self.after = self.after.saturating_add(after);
+    }
+
     fn guard(&self, first: usize, len: usize) -> Result<(), Error> {
         let pages = PageRange::touching(first, len)
             .map_err(|failure| failure.during(Operation::Guard, None, None))?;
@@ -119,7 +198,14 @@ impl Map {
 
     /// `None` for a mapping that has lost all its bytes ([`shut_out`](Self::shut_out)).
     pub(super) fn pages(&self) -> Option<PageRange> {
-        PageRange::touching(self.start(), self.len).ok()
+        self.units(self.start(), self.len)
+    }
+
+    /// The pages, in the size that the mapping is made of, that some bytes of the mapping lie in; `None` for no bytes.
+    fn units(&self, first: usize, len: usize) -> Option<PageRange> {
+        let mask = self.unit().saturating_sub(1);
+        let last = first.checked_add(len.checked_sub(1)?)?;
+        PageRange::between(first & !mask, last | mask)
     }
 
     /// Lets all pages grant something else. On failure those that the mapping still has grant what they did.
@@ -184,7 +270,8 @@ impl Map {
         let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Split)) };
         // SAFETY: `at` is less than the length (just checked), so that the place lies inside the mapping.
         let base = unsafe { self.base.add(at) };
-        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin { whole }));
+        let origin =
+            self.origin.get_or_insert_with(|| Arc::new(Origin { whole, attached: os::Attached::NOTHING }));
         let origin = Some(Arc::clone(origin));
         let len = self.len.saturating_sub(at);
         let rest = Self { base, len, before: 0, after: self.after, origin, ..*self };

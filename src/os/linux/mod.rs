@@ -8,6 +8,7 @@ mod maps;
 mod names;
 mod process;
 mod procmap;
+mod request;
 mod smaps;
 mod sys;
 mod system;
@@ -24,6 +25,9 @@ pub(crate) use change::{
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
 pub(crate) use process::{Target, process_id};
+pub(crate) use request::{
+    Attached, file_facts, flush, map_with, name, populate, prefer_huge, unmaps_together,
+};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };
