@@ -2,6 +2,10 @@
 
 mod make;
 mod special;
+#[cfg(all(test, feature = "std"))]
+on_linux! {
+mod tests;
+}
 
 use super::{Mmap, MmapMut, MmapNone};
 use crate::error::Result;
