@@ -429,7 +429,10 @@ mod unix {
         let pipe = unsafe { BorrowedFd::borrow_raw(pipe[0]) };
         for (what, file) in [("folder", opened.as_fd()), ("socket", end.as_fd()), ("pipe", pipe)] {
             // SAFETY: nothing is mapped of these.
-            for options in unsafe { [MmapOptions::of_file(&file), MmapOptions::new(10).file(&file)] } {
+            let whole = unsafe { MmapOptions::of_file(&file) };
+            // SAFETY: as above.
+            let part = unsafe { MmapOptions::new(10).file(&file) };
+            for options in [whole, part] {
                 let error = options.map().unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::InvalidInput, "{what}: {error}");
             }

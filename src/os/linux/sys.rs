@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Failure};
 use crate::os::inject;
 use crate::protection::Protection;
-use crate::range::PageRange;
+use crate::range::{PageRange, index};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
@@ -86,17 +86,15 @@ pub(super) fn name(range: PageRange, name: &CStr) -> io::Result<()> {
 /// `mbind` with `MPOL_PREFERRED`.
 pub(super) fn prefer_node(range: PageRange, node: usize) -> io::Result<()> {
     const PREFERRED: usize = 1;
-    const WORD: usize = libc::c_ulong::BITS as usize;
     /// As many nodes as any kernel has.
     const NODES: usize = 1024;
+    const WORD: usize = index(usize::BITS);
     injected("mbind")?;
     admitted(c"mbind")?;
-    let mut nodes: [libc::c_ulong; NODES / WORD] = [0; NODES / WORD];
-    let shift = u32::try_from(node % WORD).unwrap_or(0);
-    match nodes.get_mut(node / WORD) {
-        Some(bits) => *bits = (1 as libc::c_ulong).wrapping_shl(shift),
-        None => return Err(Errno::INVAL),
-    }
+    // A bit for each, in words of C's `long`, which is as wide as `usize`.
+    let mut nodes = [0_usize; NODES / WORD];
+    let bits = nodes.get_mut(node / WORD).ok_or(Errno::INVAL)?;
+    *bits = 1_usize.rotate_left(u32::try_from(node % WORD).unwrap_or(0));
     let (first, len) = (word(range.first()), word(range.len()));
     let (mode, flags) = (word(PREFERRED), word(0));
     // The kernel takes one off.

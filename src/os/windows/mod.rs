@@ -4,6 +4,7 @@ mod change;
 mod lock;
 mod parts;
 mod process;
+mod request;
 mod sys;
 mod system;
 mod walk;
@@ -21,6 +22,9 @@ pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;
 pub(crate) use process::{Target, process_id};
+pub(crate) use request::{
+    Attached, file_facts, flush, map_with, name, populate, prefer_huge, unmaps_together,
+};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };

@@ -10,8 +10,10 @@ mod tests;
 use super::{Mmap, MmapMut, MmapNone};
 use crate::error::Result;
 #[cfg(feature = "std")]
+use crate::os;
+#[cfg(feature = "std")]
 use crate::os::AsFile;
-use crate::os::{self, File};
+use crate::os::File;
 use crate::page::PageSize;
 use core::ffi::CStr;
 
