@@ -2,10 +2,12 @@
 
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
 use crate::error::{ErrorKind, Failure};
+use crate::os::{File, FileFacts, Request};
 use crate::page::PageSizes;
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use crate::region::{Backing, Detail, Region, Usage};
+use core::ffi::CStr;
 use core::ptr::NonNull;
 
 fn unsupported() -> Failure {
@@ -90,6 +92,46 @@ pub(crate) fn map(_len: PageLen, _protection: Protection) -> Result<NonNull<u8>,
 
 pub(crate) fn map_at(_range: PageRange, _protection: Protection) -> Result<NonNull<u8>, Failure> {
     Err(unsupported())
+}
+
+/// Never made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached;
+
+impl Attached {
+    pub(crate) const NOTHING: Self = Self;
+
+    #[expect(clippy::unused_self, reason = "on Windows it depends")]
+    pub(crate) const fn is_needed(&self) -> bool {
+        false
+    }
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn map_with(_request: &Request<'_>) -> Result<(NonNull<u8>, Attached), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn file_facts(_file: File<'_>) -> Result<FileFacts, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn flush(_range: PageRange, _wait: bool, _attached: &Attached) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn prefer_huge(_range: PageRange) -> Result<bool, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn populate(_range: PageRange, _protection: Protection) {}
+
+pub(crate) fn name(_range: PageRange, _name: &CStr) {}
+
+pub(crate) fn unmaps_together() -> bool {
+    false
 }
 
 /// # Safety

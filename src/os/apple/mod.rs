@@ -17,7 +17,10 @@ pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, no_lock_on_fault as lock_on_fault, release,
     seal_unsupported as seal, unmap, unmap_part, yield_now,
 };
-pub(crate) use change::{map, map_at, protect, remove_guard, unlock};
+pub(crate) use super::unix::{
+    Attached, file_facts, flush, no_huge as prefer_huge, no_name as name, populate, unmaps_together,
+};
+pub(crate) use change::{map, map_at, map_with, protect, remove_guard, unlock};
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

@@ -24,6 +24,9 @@ pub(crate) use super::unix::{
     no_lock_on_fault as lock_on_fault, protect, release, remove_guard, seal_unsupported as seal, unlock,
     unmap, unmap_part, yield_now,
 };
+pub(crate) use super::unix::{
+    Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, populate, unmaps_together,
+};
 
 /// A process, held on to by its number and the time of its start.
 pub(crate) type Target = sysctl::Target<Native>;

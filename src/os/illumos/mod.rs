@@ -28,6 +28,9 @@ pub(crate) use super::unix::{
     no_lock_on_fault as lock_on_fault, protect, release, remove_guard, seal_unsupported as seal, unlock,
     unmap, unmap_part, yield_now,
 };
+pub(crate) use super::unix::{
+    Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, populate, unmaps_together,
+};
 pub(crate) use files::Target;
 
 /// A walk over the regions that overlap a range. Allocates one buffer for the list; with names, a few small ones for each

@@ -29,6 +29,9 @@ pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, map, map_at_if_free as map_at,
     no_lock_on_fault as lock_on_fault, protect, release, remove_guard, unlock, unmap, unmap_part, yield_now,
 };
+pub(crate) use super::unix::{
+    Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, populate, unmaps_together,
+};
 
 /// A process, held on to by its number and the time of its start.
 pub(crate) type Target = sysctl::Target<Native>;

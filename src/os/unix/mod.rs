@@ -9,6 +9,7 @@ pub(super) mod errno;
 mod life;
 mod lock;
 mod place;
+mod request;
 mod sys;
 mod why;
 
@@ -23,5 +24,8 @@ pub(crate) use change::{
 pub(crate) use life::life;
 pub(crate) use lock::{lock, no_lock_on_fault, unlock, yield_now};
 pub(crate) use place::refused_place;
+pub(crate) use request::{
+    Attached, file_facts, flush, map_with, no_huge, no_name, populate, unmaps_together,
+};
 pub(crate) use sys::{is_jit, is_whole, munlock, munmap, native, pointer};
 pub(crate) use why::not_granted;

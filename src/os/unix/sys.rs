@@ -1,6 +1,7 @@
 //! The calls, each through the failure-injection point, and the flags in which the systems differ.
 
 use super::errno::Errno;
+use crate::os::File;
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use core::ffi::{c_int, c_void};
@@ -78,6 +79,29 @@ pub(super) unsafe fn mmap(
     if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
 }
 
+/// Pages of a file. `how`: what is meant by the place, and whether the pages are shared, in flags.
+///
+/// # Safety
+///
+/// With `MAP_FIXED` alone, nobody uses what is there.
+pub(super) unsafe fn mmap_file(
+    place: usize,
+    len: PageLen,
+    protection: Protection,
+    how: c_int,
+    file: File<'_>,
+    offset: u64,
+) -> Result<*mut c_void, Errno> {
+    Errno::injected("mmap")?;
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno(libc::EOVERFLOW))?;
+    let rights = native(protection) | LATER;
+    let (place, len) = (ptr::without_provenance_mut(place), len.bytes());
+    // SAFETY: the descriptor is open for as long as the value lives; touches nobody's memory but with `MAP_FIXED`, which is the
+    // caller's promise (mmap(2)).
+    let mapped = unsafe { libc::mmap(place, len, rights, how, file.number(), offset) };
+    if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
+}
+
 /// The length, as the calls take it. A range up to the last address of all is nobody's, and its end would come out as 0.
 fn len(range: PageRange) -> Result<usize, Errno> {
     if range.last() == usize::MAX { Err(Errno(libc::ENOMEM)) } else { Ok(range.len()) }
@@ -126,16 +150,24 @@ pub(crate) fn munlock(range: PageRange) -> Result<(), Errno> {
 /// pledge(2), unlike the list of mappings. FreeBSD (`vm_map_sync`), NetBSD and OpenBSD (`uvm_map_clean`) look for holes before
 /// anything else; XNU (`VM_SYNC_CONTIGUOUS`) and illumos (`as_ctl`) on the way. Nothing is done for anonymous memory.
 pub(crate) fn is_whole(range: PageRange) -> bool {
-    match msync(range) {
+    match msync(range, libc::MS_ASYNC) {
         Ok(()) => true,
         // Any other failure is one of a file's, and is not what is asked here.
         Err(Errno(code)) => !matches!(code, libc::ENOMEM | libc::EFAULT | libc::EINVAL),
     }
 }
 
-fn msync(range: PageRange) -> Result<(), Errno> {
+pub(super) fn msync(range: PageRange, how: c_int) -> Result<(), Errno> {
     Errno::injected("msync")?;
     let len = len(range)?;
     // SAFETY: changes neither what pages hold nor what they grant (msync(2)).
-    done(unsafe { libc::msync(pointer(range), len, libc::MS_ASYNC) })
+    done(unsafe { libc::msync(pointer(range), len, how) })
+}
+
+/// `MADV_WILLNEED`.
+pub(super) fn will_need(range: PageRange) -> Result<(), Errno> {
+    Errno::injected("madvise")?;
+    let len = len(range)?;
+    // SAFETY: changes neither what pages hold nor what they grant (madvise(2)).
+    done(unsafe { libc::madvise(pointer(range).cast(), len, libc::MADV_WILLNEED) })
 }

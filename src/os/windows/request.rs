@@ -6,7 +6,7 @@ use super::system;
 use crate::error::{ErrorKind, Failure};
 use crate::os::{Content, File, FileFacts, Place, Request};
 use crate::protection::Protection;
-use crate::range::{PageRange, wide};
+use crate::range::PageRange;
 use core::ffi::CStr;
 use core::ptr::NonNull;
 use windows_sys::Win32::Foundation::{

@@ -11,8 +11,9 @@ use windows_sys::Win32::System::JobObjects::{
 };
 use windows_sys::Win32::System::Memory::GetLargePageMinimum;
 use windows_sys::Win32::System::SystemInformation::{
-    GetNumaHighestNodeNumber, GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
+    GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
 };
+use windows_sys::Win32::System::Threading::GetNumaHighestNodeNumber;
 
 fn system_info() -> SYSTEM_INFO {
     let mut info = SYSTEM_INFO::default();
