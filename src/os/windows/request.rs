@@ -300,3 +300,6 @@ pub(crate) const fn name(_range: PageRange, _name: &CStr) {}
 pub(crate) const fn unmaps_together() -> bool {
     false
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests;

@@ -280,8 +280,8 @@ impl<'f> MmapOptions<'f> {
     /// With the first byte on a multiple of `align` bytes, a power of two.
     ///
     /// Beyond [`page::granularity`](crate::page::granularity), so much more is mapped for a moment, and the surplus given back. (On Windows
-    /// it stays reserved, without memory, for as long as the mapping lives.) Of a [file](Self::file), the offset must be aligned so far,
-    /// too.
+    /// it stays reserved, without memory, for as long as the mapping lives.) Of a [file](Self::file), the
+    /// offset must be a multiple of it as well, or of the granularity.
     pub fn align(mut self, align: usize) -> Self {
         self.align = align;
         self
