@@ -64,13 +64,20 @@ mod flag {
     pub(super) const JIT: i32 = 0;
 }
 
+/// The one size of pages that a mapping can ask for: that of XNU's superpages, where the processor has them.
+const SUPERPAGE: usize = 2 << 20;
+
+/// What stands in the place of a descriptor for them: `VM_FLAGS_SUPERPAGE_SIZE_2MB` (`mach/vm_statistics.h`; mmap(2)).
+const SUPERPAGES: c_int =
+    if cfg!(all(target_vendor = "apple", target_arch = "x86_64")) { 2 << 16 } else { sys::NO_FILE };
+
 /// A mapping as it is asked for.
 ///
 /// # Safety
 ///
 /// With [`Place::Over`], nobody uses what is there.
 pub(crate) unsafe fn map_with(request: &Request<'_>) -> Result<(NonNull<u8>, Attached), Failure> {
-    if request.huge.is_some() {
+    if request.huge.is_some_and(|size| size.bytes().get() != SUPERPAGE || SUPERPAGES == sys::NO_FILE) {
         return Err(Failure::new(ErrorKind::Unsupported)
             .detail("this system gives no mapping pages of a size that it asks for")
             .remedy("ask for transparent huge pages, which are a hint"));
@@ -143,8 +150,11 @@ unsafe fn mmap(request: &Request<'_>, place: usize, how: c_int) -> Result<*mut c
         }
     }
     match request.content {
-        // SAFETY: the caller's promise.
-        Content::Zeroes => unsafe { sys::mmap(place, request.len, request.protection, how) },
+        Content::Zeroes => {
+            let of = if request.huge.is_some() { SUPERPAGES } else { sys::NO_FILE };
+            // SAFETY: the caller's promise.
+            unsafe { sys::mmap_of(place, request.len, request.protection, how, of) }
+        }
         Content::File { file, offset, shared, .. } => {
             let how = how | if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
             // SAFETY: the caller's promise; what the file does to the pages is the matter of whoever makes a mapping of them.

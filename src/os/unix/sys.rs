@@ -71,11 +71,31 @@ pub(super) unsafe fn mmap(
     protection: Protection,
     how: c_int,
 ) -> Result<*mut c_void, Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { mmap_of(place, len, protection, how, NO_FILE) }
+}
+
+/// What stands in the place of a descriptor where there is none.
+pub(super) const NO_FILE: c_int = -1;
+
+/// As [`mmap`]; `kind` stands in the place of a descriptor, and is none.
+///
+/// # Safety
+///
+/// As [`mmap`].
+pub(super) unsafe fn mmap_of(
+    place: usize,
+    len: PageLen,
+    protection: Protection,
+    how: c_int,
+    kind: c_int,
+) -> Result<*mut c_void, Errno> {
     Errno::injected("mmap")?;
     let rights = native(protection) | LATER;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON | how | if is_jit(protection) { JIT } else { 0 };
     // SAFETY: takes no descriptor, and touches nobody's memory but with `MAP_FIXED`, which is the caller's promise (mmap(2)).
-    let mapped = unsafe { libc::mmap(ptr::without_provenance_mut(place), len.bytes(), rights, flags, -1, 0) };
+    let mapped =
+        unsafe { libc::mmap(ptr::without_provenance_mut(place), len.bytes(), rights, flags, kind, 0) };
     if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
 }
 

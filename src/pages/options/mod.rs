@@ -357,7 +357,7 @@ impl<'f> MmapOptions<'f> {
     /// Of the mapping, then:
     ///
     /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): not so many are free. An administrator has to set them aside.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): there are none of this size. On macOS, FreeBSD, NetBSD, OpenBSD, illumos (which
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): there are none of this size. On FreeBSD, NetBSD, OpenBSD, illumos (which
     ///   takes sizes as advice): always.
     /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted), on Windows: the account needs the right to lock pages in memory, and the
     ///   program must have switched it on.
@@ -367,6 +367,7 @@ impl<'f> MmapOptions<'f> {
     /// | Linux, Android | `MAP_HUGETLB` |
     /// |---|---|
     /// | Windows | `MEM_LARGE_PAGES`; without guard pages |
+    /// | macOS on Intel's processors | `VM_FLAGS_SUPERPAGE_SIZE_2MB` |
     pub fn huge_pages(self, size: PageSize) -> Self {
         self.made_of(Choice::Exactly(size))
     }
