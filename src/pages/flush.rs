@@ -23,7 +23,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`](crate::ErrorKind::System): the device refuses (`EIO`), or is full. What is in the file then, nobody knows.
+    /// [`ErrorKind::System`](crate::ErrorKind::System): the device refuses (`EIO`), or is full. What is in the file then, nobody
+    /// knows.
     ///
     /// # Platforms
     ///

@@ -174,14 +174,14 @@ impl<'f> MmapOptions<'f> {
     /// # Cost
     ///
     /// Two system calls, `fstat` and `mmap`; of files on hugetlbfs or others with blocks larger than a page, one more. Windows:
-    /// `GetFileType`, `GetFileSizeEx`, `CreateFileMapping` (again without writing, where the handle does not permit it), `MapViewOfFile`,
-    /// `CloseHandle`; `DuplicateHandle` where the pages can be written to the file, `VirtualProtect` where they grant less than
-    /// the handle.
+    /// `GetFileType`, `GetFileSizeEx`, `CreateFileMapping` (again without writing, where the handle does not permit it),
+    /// `MapViewOfFile`, `CloseHandle`; `DuplicateHandle` where the pages can be written to the file, `VirtualProtect` where they
+    /// grant less than the handle.
     ///
     /// # Platforms
     ///
-    /// Writable pages on Windows keep a duplicate of the handle, for [`flush`](crate::Pages::flush). What a read-only mapping can be made to grant later
-    /// depends on what the file was opened for, everywhere. Guard pages around files: not on Windows
+    /// Writable pages on Windows keep a duplicate of the handle, for [`flush`](crate::Pages::flush). What a read-only mapping can
+    /// be made to grant later depends on what the file was opened for, everywhere. Guard pages around files: not on Windows
     /// ([`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)).
     ///
     /// # Safety
@@ -190,8 +190,8 @@ impl<'f> MmapOptions<'f> {
     /// promises for memory. As long as the mapping or a part of it lives,
     ///
     /// - while a reference to its bytes exists, nobody changes these in another way: not this process by writing to the file, by
-    ///   another mapping of it, or by making a hole in it, nor another process, nor, of a file elsewhere, another machine. This goes for
-    ///   [copies](Self::copy_on_write) as well, for a page shows the file until it is copied.
+    ///   another mapping of it, or by making a hole in it, nor another process, nor, of a file elsewhere, another machine. This
+    ///   goes for [copies](Self::copy_on_write) as well, for a page shows the file until it is copied.
     /// - while a *mutable* reference exists, nobody reads them by another mapping of this process that is a `&[u8]`.
     /// - nobody makes the file so short that it ends before the mapping's last page: touching what is behind the end kills the process
     ///   (`SIGBUS`; Windows refuses to shorten a mapped file).
@@ -208,24 +208,25 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// From this byte of the [file](Self::file) on. Any byte: where it is not the first one of a page, the mapping begins in the middle of a page, whose other bytes are
-    /// out of reach.
+    /// From this byte of the [file](Self::file) on. Any byte: where it is not the first one of a page, the mapping begins in the
+    /// middle of a page, whose other bytes are out of reach.
     pub fn offset(mut self, offset: u64) -> Self {
         self.more().offset = Some(offset);
         self
     }
 
-    /// What is written to the pages of a [file](Self::file) is not written to the file: each page is copied when it is written to first.
+    /// What is written to the pages of a [file](Self::file) is not written to the file: each page is copied when it is written to
+    /// first.
     ///
-    /// The file need not be opened for writing. Whether a page that is not yet copied shows what is written to the file meanwhile is the system's
-    /// matter; see the [safety](Self::file) of files.
+    /// The file need not be opened for writing. Whether a page that is not yet copied shows what is written to the file meanwhile
+    /// is the system's matter; see the [safety](Self::file) of files.
     pub fn copy_on_write(mut self) -> Self {
         self.more().copied = true;
         self
     }
 
-    /// With the first byte exactly at this address, which must be a multiple of [`page::size`](crate::page::size), or not at all: what is
-    /// mapped there is never replaced.
+    /// With the first byte exactly at this address, which must be a multiple of [`page::size`](crate::page::size), or not at all:
+    /// what is mapped there is never replaced.
     ///
     /// Of a [file](Self::file), the address must be as far behind a multiple of [`page::granularity`](crate::page::granularity) as
     /// the offset is.
@@ -255,9 +256,9 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Safety
     ///
-    /// The pages from `address` on, as many as the length takes (and as the [pages](Self::huge_pages) that were chosen make of it), are the
-    /// caller's, or free and will be nobody else's: when the mapping is made, nothing and nobody uses them, nor will whoever owned
-    /// what is there unmap or change them, at a drop for instance, for they are the new mapping's from then on
+    /// The pages that the bytes from `address` on lie in (of the [size](Self::huge_pages) that was chosen) are the caller's, or
+    /// free and will be nobody else's: when the mapping is made, nothing and nobody uses them, nor will whoever owned what is
+    /// there unmap or change them, at a drop for instance, for they are the new mapping's from then on
     /// ([`Pages::into_raw_parts`](crate::Pages::into_raw_parts) takes pages out of the hands of their owner). The promise is for
     /// each mapping that these options, or clones of them, make: a second one replaces the first.
     ///
@@ -279,9 +280,9 @@ impl<'f> MmapOptions<'f> {
 
     /// With the first byte on a multiple of `align` bytes, a power of two.
     ///
-    /// Beyond [`page::granularity`](crate::page::granularity), so much more is mapped for a moment, and the surplus given back. (On Windows
-    /// it stays reserved, without memory, for as long as the mapping lives.) Of a [file](Self::file), the
-    /// offset must be a multiple of it as well, or of the granularity.
+    /// Beyond [`page::granularity`](crate::page::granularity), so much more is mapped for a moment, and the surplus given back.
+    /// (On Windows it stays reserved, without memory, for as long as the mapping lives.) Of a [file](Self::file), the offset must
+    /// be a multiple of it as well, or of the granularity.
     pub fn align(mut self, align: usize) -> Self {
         self.align = align;
         self
@@ -314,8 +315,9 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Platforms
     ///
-    /// Linux: `MAP_POPULATE`, or `MADV_POPULATE_READ` or `_WRITE` (5.14) where the mapping is made in several steps. FreeBSD, NetBSD, OpenBSD, macOS, illumos: `madvise(MADV_WILLNEED)`,
-    /// which reads files only. Windows: `PrefetchVirtualMemory`, likewise.
+    /// Linux: `MAP_POPULATE`, or `MADV_POPULATE_READ` or `_WRITE` (5.14) where the mapping is made in several steps. FreeBSD,
+    /// NetBSD, OpenBSD, macOS, illumos: `madvise(MADV_WILLNEED)`, which reads files only. Windows: `PrefetchVirtualMemory`,
+    /// likewise.
     pub fn populate(mut self) -> Self {
         self.more().populate = true;
         self
@@ -338,8 +340,9 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Platforms
     ///
-    /// OpenBSD ends a program whose stack pointer points elsewhere, and lets stacks be read and written, nothing else. Linux keeps
-    /// transparent huge pages from it (6.7), NetBSD takes the flag; elsewhere no effect (FreeBSD's `MAP_STACK` is another thing: memory that grows).
+    /// OpenBSD ends a program whose stack pointer points elsewhere, and lets stacks be read and written, nothing else. Linux
+    /// keeps transparent huge pages from it (6.7), NetBSD takes the flag; elsewhere no effect (FreeBSD's `MAP_STACK` is another
+    /// thing: memory that grows).
     pub fn stack(mut self) -> Self {
         self.more().stack = true;
         self
@@ -357,10 +360,10 @@ impl<'f> MmapOptions<'f> {
     /// Of the mapping, then:
     ///
     /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): not so many are free. An administrator has to set them aside.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): there are none of this size. On FreeBSD, NetBSD, OpenBSD, illumos (which
-    ///   takes sizes as advice): always.
-    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted), on Windows: the account needs the right to lock pages in memory, and the
-    ///   program must have switched it on.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): there are none of this size. On FreeBSD, NetBSD, OpenBSD,
+    ///   illumos (which takes sizes as advice): always.
+    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted), on Windows: the account needs the right to lock pages in
+    ///   memory, and the program must have switched it on.
     ///
     /// # Platforms
     ///
@@ -372,8 +375,8 @@ impl<'f> MmapOptions<'f> {
         self.made_of(Choice::Exactly(size))
     }
 
-    /// Made of the largest pages to be had that are not longer than the length: as by [`huge_pages`](Self::huge_pages) of each size from the largest one
-    /// down, and if none is to be had, what the fallback says. Not with a [file](Self::file).
+    /// Made of the largest pages to be had that are not longer than the length: as by [`huge_pages`](Self::huge_pages) of each
+    /// size from the largest one down, and if none is to be had, what the fallback says. Not with a [file](Self::file).
     ///
     /// With [`Fallback::Transparent`] it never fails where [`new`](Self::new) alone does not.
     /// [`Pages::page_size`](crate::Pages::page_size) tells what it was.
@@ -397,8 +400,8 @@ impl<'f> MmapOptions<'f> {
 
     /// Made of ordinary pages that the system is asked to make huge ones of by itself, as far as it can: a hint.
     ///
-    /// The mapping is aligned to the largest of [`page::transparent_sizes`](crate::page::transparent_sizes) that fits into it, unless it has an address. How much of it is in
-    /// huge pages, [`Usage::huge`](crate::Usage::huge) tells.
+    /// The mapping is aligned to the largest of [`page::transparent_sizes`](crate::page::transparent_sizes) that fits into it,
+    /// unless it has an address. How much of it is in huge pages, [`Usage::huge`](crate::Usage::huge) tells.
     ///
     /// # Platforms
     ///
@@ -471,13 +474,15 @@ impl MmapOptions<'_> {
     ///
     /// # Cost
     ///
-    /// One system call; with guard pages one or two more for each side, with an alignment beyond
+    /// One system call, and what the options name; with guard pages one or two more for each side (around a file, or huge pages,
+    /// two more to find room, and one for each side), with an alignment beyond
     /// [`page::granularity`] two more and an allocation.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): a length of 0, more than `isize::MAX` bytes in all, an alignment that
-    ///   is no power of two, an address that is not aligned as asked for or to pages; options that contradict each other.
+    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): a length of 0, more than `isize::MAX` bytes in all, an
+    ///   alignment that is no power of two, an address that is not aligned as asked for or to pages; options that contradict each
+    ///   other.
     /// - [`ErrorKind::Occupied`](crate::ErrorKind::Occupied): something is mapped where the mapping was to be.
     /// - As [`alloc`](crate::alloc()) and [`alloc_near`](crate::alloc_near), [`guard`](crate::guard()) and, with
     ///   [`locked`](Self::locked), [`lock`](crate::lock).
