@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::skipped;
+use common::{place_of, skipped};
 use folio::{ErrorKind, Mmap, MmapMut, MmapOptions, Operation, Pages, Protection, page, query};
 use proptest::prelude::*;
 use std::fs::{self, File, OpenOptions};
@@ -60,9 +60,12 @@ fn a_whole_file_is_its_bytes() {
             assert_eq!(shown(map.start()), Protection::READ);
             let backing = folio::Process::current().backing(map.start()).unwrap();
             assert_eq!(backing.path().and_then(|path| path.file_name()), path.file_name());
-            let start = map.start();
+            let file = open(&path);
+            // SAFETY: as above.
+            let map = unsafe { MmapOptions::of_file(&file) }.at(place_of(1)).map().unwrap();
+            assert_eq!((map.start(), &map[..]), (place_of(1), &content[..]));
             drop(map);
-            assert!(gone(start));
+            assert!(gone(place_of(1)) && gone(place_of(1) + (len - 1)));
         }
     }
 }
@@ -394,7 +397,7 @@ fn only_what_was_one_mapping_is_merged() {
 
     // Parts are mappings as any other: dropped in any order, with rights of their own.
     // SAFETY: as above.
-    let mut low = unsafe { MmapMut::map(&file) }.unwrap();
+    let mut low = unsafe { MmapOptions::of_file(&file) }.at(place_of(2)).map_mut().unwrap();
     let mut middle = low.split_off(page::size()).unwrap();
     let mut high = middle.split_off(2 * page::size()).unwrap();
     drop(low);
@@ -406,6 +409,7 @@ fn only_what_was_one_mapping_is_merged() {
     middle.flush().unwrap();
     let start = middle.start();
     drop(middle);
+    assert_eq!(start, place_of(2) + page::size());
     assert!(gone(start) && gone(start - page::size()));
     let mut content = Vec::new();
     let mut file = file;

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Helper, role, say, skipped};
+use common::{Helper, place_of, role, say, skipped};
 use folio::{
-    BackingKind, Capabilities, ErrorKind, Fallback, Limits, MmapOptions, Pages, Process,
-    TransparentHugePages, page, query,
+    BackingKind, Capabilities, ErrorKind, Fallback, Limits, MmapOptions, Process, TransparentHugePages, page,
+    query,
 };
 
 fn gone(address: usize) -> bool {
@@ -110,7 +110,7 @@ fn contradictions_are_errors() {
 /// Trap: a fixed-address mapping offered as a safe function overwrites somebody's heap.
 #[test]
 fn what_is_there_is_replaced_only_where_that_was_promised() {
-    let mut taken = Pages::new(4 * page::granularity()).unwrap();
+    let mut taken = MmapOptions::new(4 * page::granularity()).at(place_of(1)).map_mut().unwrap();
     taken.fill(7);
     for options in [MmapOptions::new(1).populate(), MmapOptions::new(1).stack()] {
         let error = options.at(taken.start()).map_mut().unwrap_err();
@@ -206,7 +206,7 @@ fn huge_pages_are_huge_or_an_error() {
             .iter()
             .find(|pool| pool.size() == size)
             .map_or(0, |pool| pool.free());
-        let options = MmapOptions::new(unit + 1).huge_pages(size);
+        let options = MmapOptions::new(unit + 1).huge_pages(size).at(place_of(2));
         let made = options.map_mut();
         if free < 2 {
             // (Windows tells of no pool.)
@@ -241,8 +241,13 @@ fn huge_pages_are_huge_or_an_error() {
         assert!(gone(start + unit));
 
         // Between guard pages, and aligned.
-        let pages = MmapOptions::new(unit).huge_pages(size).guard_before(1).guard_after(1).align(2 * unit);
-        let pages = pages.map_mut().unwrap();
+        let options = MmapOptions::new(unit).huge_pages(size).guard_before(1).guard_after(1).align(2 * unit);
+        if cfg!(windows) {
+            assert_eq!(options.map_mut().unwrap_err().kind(), ErrorKind::Unsupported);
+            continue;
+        }
+        assert_eq!(options.map_mut().unwrap().start() % (2 * unit), 0);
+        let pages = options.at(place_of(2) + 4 * unit).map_mut().unwrap();
         assert_eq!((pages.start() % (2 * unit), pages.len()), (0, unit));
         let start = pages.start();
         assert_eq!(common::shown(start - 1), folio::Protection::NONE);
@@ -318,7 +323,7 @@ mod with_files {
         let (content, file) = file(5 * granule + 123);
         // SAFETY: nobody else has the file, here and below.
         let new = |len| unsafe { MmapOptions::new(len).file(&file) };
-        let place = free_place(1 << 21);
+        let place = place_of(4);
         let map = new(2 * granule).offset(5).at(place + 5).map().unwrap();
         assert_eq!((map.start(), &map[..]), (place + 5, &content[5..2 * granule + 5]));
         // Something is there; and of a page, the offset does not lie elsewhere.
@@ -377,11 +382,16 @@ mod with_files {
             }
             assert_eq!(common::shown(last + 2 * size - 1), folio::Protection::NONE);
             drop(map);
-            for place in (first - size..last + 2 * size).step_by(size) {
-                assert!(gone(place), "{offset}: {place:#x}");
-            }
             // At a place, and near one.
-            let place = free_place(1 << 22) + (1 << 20);
+            let place = place_of(3) + (1 << 24);
+            let map = options.clone().align(1).at(place + offset % size).map().unwrap();
+            assert_eq!(map[..], content[offset..offset + 2 * size]);
+            let end = map.end().next_multiple_of(size) + 2 * size;
+            assert_eq!(common::shown(end - 1), folio::Protection::NONE);
+            drop(map);
+            for page in (place - size..end).step_by(size) {
+                assert!(gone(page), "{offset}: {page:#x}");
+            }
             let map = options.clone().align(1).at(place + offset % size).map().unwrap();
             assert_eq!(map[..], content[offset..offset + 2 * size]);
             let error = options.clone().align(1).at(place - size + offset % size).map().unwrap_err();

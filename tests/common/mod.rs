@@ -128,3 +128,9 @@ pub fn resident(pages: &[u8]) -> u64 {
     }
     sum
 }
+
+/// An address where nothing is mapped of itself: each number is for one test of a binary, so that what is gone there stays gone.
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub fn place_of(number: usize) -> usize {
+    number.wrapping_shl(if usize::BITS == 64 { 37 } else { 27 })
+}
