@@ -111,7 +111,7 @@ chmod +x "$work/disk/init" "$work"/disk/t/*
 (cd "$work/disk" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/disk.gz"
 # shellcheck disable=SC2086
 timeout "${FOLIO_VM_TIMEOUT:-1500}" $qemu -nodefaults -m 2048 -smp 2 -no-reboot -display none -serial stdio \
-    -kernel "$kernel" -initrd "$work/disk.gz" -append "console=$console quiet panic=-1" </dev/null |
+    -kernel "$kernel" -initrd "$work/disk.gz" -append "console=$console quiet panic=-1 hugepages=16" </dev/null |
     tr -d '\r' | tee "$work/log"
 sed -n 's/^SKIPPED //p' "$work/log" >>"${FOLIO_SKIPPED:-/dev/null}"
 grep -q '^FAILED=0$' "$work/log"

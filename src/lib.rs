@@ -127,10 +127,13 @@ pub use error::{Error, ErrorKind, Operation, Result};
 pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
+#[cfg(feature = "std")]
+#[cfg_attr(docsrs, doc(cfg(feature = "std")))]
+pub use os::AsFile;
 pub use pages::{
-    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, FreedLazily, Held, Mmap, MmapMut,
-    MmapNone, MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation, ReservationPart,
-    Reserved, ReservedMut, ReservedNone, Together, WriteAccess,
+    AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Fallback, FreedLazily, Held, Mmap,
+    MmapMut, MmapNone, MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation,
+    ReservationPart, Reserved, ReservedMut, ReservedNone, Together, WriteAccess,
 };
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

@@ -292,6 +292,12 @@ impl PageSizes {
         self.union(Self { bits: size.bytes().get() })
     }
 
+    /// The set without `size`.
+    #[must_use]
+    pub(crate) const fn without(self, size: PageSize) -> Self {
+        Self { bits: self.bits & !size.bytes().get() }
+    }
+
     /// The set with the size of `bytes` bytes added, if that is a power of two.
     #[must_use]
     #[allow(dead_code, reason = "the backend of an unsupported system knows one size only")]

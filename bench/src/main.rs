@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
 mod keyed;
 #[cfg(target_os = "linux")]
 mod lock;
@@ -15,6 +17,8 @@ mod measure;
 mod report;
 #[cfg(target_os = "linux")]
 mod reserve;
+#[cfg(target_os = "linux")]
+mod upkeep;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
         reserve::run(&mut bench);
         keyed::run(&mut bench);
         lock::run(&mut bench);
+        files::run(&mut bench);
+        upkeep::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

@@ -53,6 +53,10 @@ impl Bench {
         Self { short, filter, groups: Vec::new() }
     }
 
+    pub(crate) fn is_short(&self) -> bool {
+        self.short
+    }
+
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()))
     }

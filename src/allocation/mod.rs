@@ -5,6 +5,7 @@ mod owned;
 mod pending;
 
 pub use near::alloc_near;
+pub(crate) use near::place_near;
 pub(crate) use owned::leave as give_up;
 pub use owned::{Allocation, SealedPages};
 pub(crate) use pending::give_back;
@@ -125,7 +126,7 @@ pub fn alloc_at<T>(address: *const T, len: usize, protection: Protection) -> Res
 }
 
 /// The pages that the bytes touch, none of them cut off at the top of the address space.
-fn whole(address: usize, len: usize) -> core::result::Result<PageRange, Failure> {
+pub(crate) fn whole(address: usize, len: usize) -> core::result::Result<PageRange, Failure> {
     let range = PageRange::touching(address, len)?;
     // The last byte of all cannot be in an object of Rust's: the address one past its end would be 0.
     if address.checked_add(len).is_none() || range.last() == usize::MAX {

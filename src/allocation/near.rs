@@ -57,15 +57,23 @@ pub fn alloc_near<T>(
     let here = PageRange::containing(address);
     let len =
         sensible(len, protection).map_err(|failure| failure.during(Operation::Allocate, Some(here), None))?;
+    let base = place_near(address, distance, len, |pages| os::map_at(pages, protection))?;
+    // SAFETY: `map_at` gave exactly these pages, to nobody else.
+    Ok(unsafe { Allocation::own(base, len.bytes()) })
+}
+
+/// Tries to have something made at the places within reach, from the nearest on.
+pub(crate) fn place_near<T>(
+    address: usize,
+    distance: usize,
+    len: PageLen,
+    give: impl FnMut(PageRange) -> core::result::Result<T, Failure>,
+) -> Result<T> {
     let reach =
         Reach { address, first: address.saturating_sub(distance), last: address.saturating_add(distance) };
     let window = reach.window();
-    let given = search(&reach, window, len, |pages| os::map_at(pages, protection));
-    match given {
-        // SAFETY: `map_at` gave exactly these pages, to nobody else.
-        Ok(base) => Ok(unsafe { Allocation::own(base, len.bytes()) }),
-        Err(failure) => Err(failure.during(Operation::Allocate, Some(window), None)),
-    }
+    search(&reach, window, len, give)
+        .map_err(|failure| failure.during(Operation::Allocate, Some(window), None))
 }
 
 /// How often another thread may be quicker.

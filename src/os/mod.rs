@@ -47,9 +47,20 @@
 //!                                               protection or less, or is gone ([`NotDiscarded`]); `marked`: some of the pages
 //!                                               may have one of the two flags above, which they shall keep
 //! discard_lazily(PageRange, Protection, marked) unsafe; the same at a time of the system's choice, until a page is written to
+//! discard_file(PageRange, copied)               unsafe; of a file's view: shows the file again then; what is shared loses nothing
 //! populate(PageRange, write) -> bool            reads pages in; false: not done, since the system has no call for it
 //! resident(PageRange) -> usize                  how many of the pages are in memory
 //! seal(PageRange)                               unsafe; no change any more, until the process ends
+//! map_with(&Request) -> (NonNull<u8>, Attached) unsafe (it may replace); see `request`. `Attached` is what must live as long
+//!                                               as the mapping
+//! file_facts(File) -> FileFacts                 of a file that can be mapped; others are ErrorKind::InvalidInput
+//! flush(PageRange, wait, &Attached)             writes to the file what was written to its pages
+//! prefer_huge(PageRange) -> bool                a hint: whether the system takes it
+//! read_in(PageRange, Protection)                a hint: reads the pages in
+//! name(PageRange, &CStr)                        a hint: what tools call these anonymous pages
+//! unmaps_together() -> bool                     whether `unmap` takes neighbours that were mapped one by one
+//! lengthen(PageRange, PageLen, moving)          unsafe; a longer mapping of private zeroed pages, elsewhere only if `moving`;
+//!                                               ErrorKind::Unsupported where that is to be done by copying
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! ```
@@ -125,6 +136,8 @@ mod unix;
 // Compiled everywhere, so that they are checked everywhere.
 #[allow(dead_code, reason = "used by every backend but that of Linux")]
 pub(crate) mod keyless;
+#[allow(dead_code, reason = "used by every backend but that of Linux")]
+pub(crate) mod unmovable;
 #[allow(dead_code, unused_imports, reason = "used where there is no other backend")]
 mod unsupported;
 #[cfg(not(any(
@@ -141,6 +154,15 @@ pub(crate) use unsupported::*;
 
 #[allow(dead_code, reason = "not every backend asks so")]
 mod batch;
+mod file;
+mod request;
+#[cfg(feature = "std")]
+pub use file::AsFile;
+pub(crate) use file::File;
+#[cfg(feature = "std")]
+pub(crate) use file::file_of;
+pub(crate) use request::{Content, FileFacts, Place, Request};
+
 pub(crate) mod inject;
 
 use crate::error::Failure;

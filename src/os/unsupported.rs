@@ -4,10 +4,12 @@ use crate::advice::Advice;
 use crate::capabilities::{Capabilities, Limits, QueryMethod};
 use crate::error::{ErrorKind, Failure};
 use crate::os::NotDiscarded;
+use crate::os::{File, FileFacts, Request};
 use crate::page::PageSizes;
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use crate::region::{Backing, Detail, Region, Usage};
+use core::ffi::CStr;
 use core::ptr::NonNull;
 
 fn unsupported() -> Failure {
@@ -92,6 +94,46 @@ pub(crate) fn map(_len: PageLen, _protection: Protection) -> Result<NonNull<u8>,
 
 pub(crate) fn map_at(_range: PageRange, _protection: Protection) -> Result<NonNull<u8>, Failure> {
     Err(unsupported())
+}
+
+/// Never made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached;
+
+impl Attached {
+    pub(crate) const NOTHING: Self = Self;
+
+    #[expect(clippy::unused_self, reason = "on Windows it depends")]
+    pub(crate) const fn is_needed(&self) -> bool {
+        false
+    }
+}
+
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn map_with(_request: &Request<'_>) -> Result<(NonNull<u8>, Attached), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn file_facts(_file: File<'_>) -> Result<FileFacts, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn flush(_range: PageRange, _wait: bool, _attached: &Attached) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn prefer_huge(_range: PageRange) -> Result<bool, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn read_in(_range: PageRange, _protection: Protection) {}
+
+pub(crate) fn name(_range: PageRange, _name: &CStr) {}
+
+pub(crate) fn unmaps_together() -> bool {
+    false
 }
 
 /// # Safety
@@ -201,6 +243,13 @@ pub(crate) unsafe fn discard_lazily(
     Err(unsupported().into())
 }
 
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn discard_file(_range: PageRange, _copied: bool) -> Result<(), NotDiscarded> {
+    Err(unsupported().into())
+}
+
 pub(crate) fn populate(_range: PageRange, _write: bool) -> Result<bool, Failure> {
     Err(unsupported())
 }
@@ -240,6 +289,7 @@ pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
 
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+pub(crate) use super::unmovable::lengthen;
 
 /// Never made: `new` fails.
 pub(crate) struct Walk;

@@ -1,14 +1,17 @@
 //! A mapping without a type: what all states have in common.
 
 use super::origin::{self, Origin};
+use super::part::Ends;
 use crate::allocation::{Allocation, give_back, give_up};
 use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::guard::{LockGuard, unlock};
 use crate::os;
+use crate::page::PageSize;
 use crate::protection::Protection;
 use crate::range::PageRange;
 use alloc::sync::Arc;
 use core::mem::{self, ManuallyDrop};
+use core::ops::RangeBounds;
 use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
@@ -18,13 +21,18 @@ use core::ptr::{self, NonNull};
 /// else's; (2) each of the `len` bytes grants what the typed owner
 /// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
 /// then the same for all of its parts, or one that holds theirs.
+/// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch
+/// (guard pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and
+/// nobody else's; (2) each of the `len` bytes grants what the typed owner says; (3) `origin` is `Some` as soon as the mapping is,
+/// or was once, a part of a larger one, and then the same for all of its parts; also as soon as something has to live as long as
+/// the pages.
 #[derive(Debug)]
 pub(super) struct Map {
-    base: NonNull<u8>,
-    len: usize,
-    before: usize,
-    after: usize,
-    origin: Option<Arc<Origin>>,
+    pub(super) base: NonNull<u8>,
+    pub(super) len: usize,
+    pub(super) before: usize,
+    pub(super) after: usize,
+    pub(super) origin: Option<Arc<Origin>>,
     /// How many locks of [`Map::lock`] the pages have.
     pub(super) locks: u32,
     /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
@@ -37,7 +45,14 @@ pub(super) struct Map {
 /// What the pages hold when nobody has written to them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content {
+    /// Private zeroes.
     Zeroes,
+    /// A file, to which is written what is written to the pages.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "without `std` there are no files"))]
+    Shared,
+    /// A file, whose pages are copied when they are written to first.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "without `std` there are no files"))]
+    Copied,
 }
 
 // SAFETY: the pages are the value's alone (invariant 1), and the same in every thread; `Map` reaches what is in them by raw pointers
@@ -169,9 +184,49 @@ impl Map {
         }
     }
 
+    /// A mapping as it was made: the `len` bytes from `before` bytes behind `first` on, and `after` bytes behind these.
+    ///
+    /// # Safety
+    ///
+    /// Invariant 1: `before`, `len` and `after` are whole pages of `unit` bytes, a power of two, that were just mapped, and are given
+    /// to nobody else.
+    pub(super) unsafe fn made(
+        first: NonNull<u8>,
+        (before, len, after): (usize, usize, usize),
+        unit: usize,
+        content: Content,
+        attached: os::Attached,
+    ) -> Self {
+        // SAFETY: inside the mapping (the caller's promise).
+        let base = unsafe { first.add(before) };
+        let unit = exponent(unit);
+        let mut map = Self { base, len, before, after, origin: None, locks: 0, unit, content, marked: false };
+        if attached.is_needed() {
+            map.origin = map.extent().map(|whole| Arc::new(Origin::whole(whole, attached)));
+        }
+        map
+    }
+
+    pub(super) fn content(&self) -> Content {
+        self.content
+    }
+
+    /// Writes to the file what was written to its pages. What has no file, or does not write to it, has nothing to do.
+    pub(super) fn flush(&self, bytes: &impl RangeBounds<usize>, wait: bool) -> Result<(), Error> {
+        let pages = self.part(bytes, Ends::Anywhere, Operation::Flush)?;
+        let (Some(pages), Content::Shared) = (pages, self.content) else { return Ok(()) };
+        let attached = self.origin.as_ref().map_or(&os::Attached::NOTHING, |origin| origin.attached());
+        os::flush(pages, wait, attached)
+            .map_err(|failure| failure.during(Operation::Flush, Some(pages), None))
+    }
+
     /// The size of the pages that the mapping is made of, in bytes: between two of them it can be split.
     pub(super) fn unit(&self) -> usize {
         1_usize.checked_shl(self.unit.into()).unwrap_or(1)
+    }
+
+    pub(super) fn page_size(&self) -> PageSize {
+        PageSize::from_log2(self.unit.into()).unwrap_or_else(crate::page::base_size)
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -212,6 +267,22 @@ impl Map {
         Ok(())
     }
 
+    /// Takes guard pages in that were made directly before and behind the mapping.
+    pub(super) fn fenced(&mut self, before: usize, after: usize) {
+        self.before = self.before.saturating_add(before);
+        self.after = self.after.saturating_add(after);
+    }
+
+    /// Hides the first and the last bytes, which grant nothing; of the latter, all but the very last `after` ones are room, into
+    /// which the mapping can become longer.
+    pub(super) fn leave_room(&mut self, before: usize, room: usize, after: usize) -> Result<(), Error> {
+        let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Allocate)) };
+        let room_end = self.start().saturating_add(self.len).saturating_sub(after);
+        self.set_apart(before, room.saturating_add(after))?;
+        self.origin = Some(Arc::new(Origin::with_room(whole, room_end)));
+        Ok(())
+    }
+
     fn guard(&self, first: usize, len: usize) -> Result<(), Error> {
         let pages = PageRange::touching(first, len)
             .map_err(|failure| failure.during(Operation::Guard, None, None))?;
@@ -222,7 +293,14 @@ impl Map {
 
     /// `None` for a mapping that has lost all its bytes ([`shut_out`](Self::shut_out)).
     pub(super) fn pages(&self) -> Option<PageRange> {
-        PageRange::touching(self.start(), self.len).ok()
+        self.units(self.start(), self.len)
+    }
+
+    /// The pages, in the size that the mapping is made of, that some bytes of the mapping lie in; `None` for no bytes.
+    fn units(&self, first: usize, len: usize) -> Option<PageRange> {
+        let mask = self.unit().saturating_sub(1);
+        let last = first.checked_add(len.checked_sub(1)?)?;
+        PageRange::between(first & !mask, last | mask)
     }
 
     /// Lets all pages grant something else. On failure those that the mapping still has grant what they did.
@@ -282,7 +360,7 @@ impl Map {
     }
 
     /// Locks that outlived their pages would keep those of the next owner locked.
-    fn end_locks(&self, len: usize) {
+    pub(super) fn end_locks(&self, len: usize) {
         for _ in 0..self.locks {
             let _unlocked = unlock(self.base.as_ptr().cast_const(), len);
         }
@@ -306,7 +384,7 @@ impl Map {
         let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Split)) };
         // SAFETY: `at` is less than the length (just checked), so that the place lies inside the mapping.
         let base = unsafe { self.base.add(at) };
-        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin::whole(whole)));
+        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin::whole(whole, os::Attached::NOTHING)));
         let origin = Some(Arc::clone(origin));
         let len = self.len.saturating_sub(at);
         let rest = Self { base, len, before: 0, after: self.after, origin, ..*self };
@@ -362,7 +440,7 @@ impl Map {
         Ok(())
     }
 
-    fn nothing(&self, operation: Operation) -> Error {
+    pub(super) fn nothing(&self, operation: Operation) -> Error {
         Failure::invalid("no pages").during(operation, None, None)
     }
 

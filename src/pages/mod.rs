@@ -6,11 +6,15 @@
 
 mod access;
 mod convert;
+#[cfg(feature = "std")]
+mod files;
+mod flush;
 mod map;
 mod options;
 mod origin;
 mod part;
 mod reserve;
+mod resize;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -18,12 +22,13 @@ mod upkeep;
 pub use access::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
 };
-pub use options::MmapOptions;
+pub use options::{Fallback, MmapOptions};
 pub use reserve::{PartState, Parts, Reservation, ReservationPart, Reserved, ReservedMut, ReservedNone};
 pub use upkeep::FreedLazily;
 
 use crate::error::{Error, Result};
 use crate::guard::LockGuard;
+use crate::page::PageSize;
 use crate::protection::Protection;
 use core::borrow::{Borrow, BorrowMut};
 use core::fmt;
@@ -33,7 +38,8 @@ use map::{Map, Raw};
 
 /// Pages of one's own that the compiler knows the rights of: whether they can be read, written and executed stands in the type.
 ///
-/// Private, anonymous memory: zeroed at first, nobody else's, unmapped when dropped. What can be read is a `[u8]` by
+/// Private, anonymous memory: zeroed at first, nobody else's, unmapped when dropped; or, by [`MmapOptions`], the bytes of a file.
+/// What can be read is a `[u8]` by
 /// [`Deref`], what can also be written a mutable one; what cannot has pointers only. The rights are changed by methods that
 /// consume the mapping and give it back with another type, so that no reference can survive a change: `make_*` set all three
 /// rights, `allow_*` and `deny_*` one of them. When the system refuses, they give the mapping back as it was, with the error.
@@ -185,7 +191,7 @@ where
         self.start().saturating_add(self.map.len())
     }
 
-    /// The size in bytes: a multiple of the page size, at least what was asked for.
+    /// The size in bytes: a multiple of the [page size](Self::page_size), at least what was asked for; of a file, exactly that.
     #[inline]
     pub fn size(&self) -> usize {
         self.map.len()
@@ -209,16 +215,32 @@ where
         self.start()..self.end()
     }
 
-    /// The address of the first byte; always on a page boundary.
+    /// The address of the first byte: on a page boundary, but for a file that was mapped from an offset between two.
     #[inline]
     pub fn as_ptr(&self) -> *const u8 {
         self.map.base().as_ptr().cast_const()
     }
 
-    /// The address of the first byte; always on a page boundary. Whether it can be written to is the type's matter.
+    /// The address of the first byte, as [`as_ptr`](Self::as_ptr). Whether it can be written to is the type's matter.
     #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.map.base().as_ptr()
+    }
+
+    /// The size of the pages that the mapping is made of: [`page::base_size`](crate::page::base_size), or that of the huge pages
+    /// which it was given by [`MmapOptions::huge_pages`] or [`MmapOptions::largest_pages`], or has by its file.
+    ///
+    /// Between two of these it can be split; of what is changed, they change as a whole.
+    ///
+    /// (The huge pages that the system gives to ordinary memory by itself, it also takes away by itself: how many there are at
+    /// a moment, [`Usage::huge`](crate::Usage::huge) tells.)
+    ///
+    /// # Cost
+    ///
+    /// No system call.
+    #[inline]
+    pub fn page_size(&self) -> PageSize {
+        self.map.page_size()
     }
 
     /// Keeps the pages in memory, as [`lock`](crate::lock) does, until as many [`unlock`](Self::unlock)s or the drop.
@@ -288,8 +310,9 @@ where
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when `at` is not a multiple of the page size, or one of the two would
-    /// have no pages. `self` is as it was.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when `at` is not between two pages, of the [size](Self::page_size) that
+    /// the mapping is made of (of a file that was mapped from an offset between two pages: `start() + at` counts), or one of the two
+    /// would have no pages. `self` is as it was.
     ///
     /// # Platforms
     ///
@@ -455,8 +478,9 @@ where
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the pages are mapped, initialized (zeroed at first), readable as the type says, and written to by nobody but
-        // through this value, which is borrowed for as long as the slice lives; at most `isize::MAX` bytes (`PageLen`).
+        // SAFETY: the pages are mapped, initialized (zeroed at first, or a file's), readable as the type says, and written to by
+        // nobody but through this value, which is borrowed for as long as the slice lives (of a file's, by the promise of who
+        // named it, see `MmapOptions::file`); at most `isize::MAX` bytes (`PageLen`).
         unsafe { core::slice::from_raw_parts(self.as_ptr(), self.map.len()) }
     }
 }

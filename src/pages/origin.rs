@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(super) enum Origin {
     /// What `os::map` once gave as a whole.
-    Whole(#[expect(dead_code, reason = "it is there for its drop")] Whole),
+    Whole(Whole),
     /// What was once carved out of a reservation.
     Carved(Carved),
     /// Some of the latter, of one reservation, of which parts have been merged.
@@ -22,13 +22,19 @@ pub(super) enum Origin {
 }
 
 #[derive(Debug)]
-pub(super) struct Whole(PageRange);
+pub(super) struct Whole {
+    pages: PageRange,
+    /// What the system wants kept for as long as there are pages.
+    attached: os::Attached,
+    /// The address up to which its last part can become longer, into what it has behind itself; 0: not at all.
+    room_end: usize,
+}
 
 impl Drop for Whole {
     fn drop(&mut self) {
         // SAFETY: the last part is gone.
-        if let Err(failure) = unsafe { os::release(self.0) } {
-            give_up(self.0, failure);
+        if let Err(failure) = unsafe { os::release(self.pages) } {
+            give_up(self.pages, failure);
         }
     }
 }
@@ -56,8 +62,29 @@ impl Carved {
 }
 
 impl Origin {
-    pub(super) fn whole(whole: PageRange) -> Self {
-        Self::Whole(Whole(whole))
+    pub(super) fn whole(pages: PageRange, attached: os::Attached) -> Self {
+        Self::Whole(Whole { pages, attached, room_end: 0 })
+    }
+
+    /// The same, with room up to an address.
+    pub(super) fn with_room(pages: PageRange, room_end: usize) -> Self {
+        Self::Whole(Whole { pages, attached: os::Attached::NOTHING, room_end })
+    }
+
+    /// The address up to which the last part can become longer; 0: not at all.
+    pub(super) fn room_end(&self) -> usize {
+        match self {
+            Self::Whole(whole) => whole.room_end,
+            Self::Carved(_) | Self::Joint(_) => 0,
+        }
+    }
+
+    /// What the system wants kept.
+    pub(super) fn attached(&self) -> &os::Attached {
+        match self {
+            Self::Whole(whole) => &whole.attached,
+            Self::Carved(_) | Self::Joint(_) => &os::Attached::NOTHING,
+        }
     }
 
     pub(super) fn carved(space: Arc<Space>, pages: PageRange) -> Self {

@@ -268,3 +268,71 @@ fn settled(done: impl Fn() -> bool) {
     panic!("still mapped");
 }
 }
+
+/// Trap: a failure half-way leaves a mapping that is neither the old nor the new one.
+#[test]
+fn a_refused_change_of_length_leaves_the_mapping_as_it_was() {
+    let page = page::size();
+    let plain = MmapOptions::new(2 * page);
+    let cases = [
+        (plain.clone().room(8 * page), 4),
+        (plain.clone().room(8 * page), 1),
+        (plain.clone(), 40),
+        (plain.clone(), 1),
+        (plain.clone().guard_before(1).guard_after(1), 40),
+    ];
+    for (options, count) in cases {
+        let mut reached = 0;
+        for n in 0.. {
+            let mut pages = options.map_mut().unwrap();
+            (pages[0], pages[page]) = (3, 4);
+            let range = pages.as_range();
+            let ((pages, done), failed) = fail_nth(None, n, REFUSED, move || {
+                let done = pages.remap(count * page);
+                (pages, done)
+            });
+            match done {
+                Ok(()) => assert_eq!((pages.len(), pages[0]), (count * page, 3)),
+                Err(error) => {
+                    reached += 1;
+                    assert_eq!((pages.as_range(), pages[0], pages[page]), (range, 3, 4), "{error}");
+                    assert_eq!(
+                        (shown(pages.start()), shown(pages.end() - 1)),
+                        (Protection::READ_WRITE, Protection::READ_WRITE)
+                    );
+                }
+            }
+            if !failed {
+                break;
+            }
+        }
+        assert!(reached >= 1, "{options:?}");
+    }
+}
+
+/// The same of pages that cannot be read, which are made readable to be copied.
+#[test]
+fn what_cannot_be_read_is_copied_and_cannot_be_read_again() {
+    let page = page::size();
+    let mut reached = 0;
+    for n in 0.. {
+        let mut full = MmapOptions::new(2 * page).guard_after(1).map_mut().unwrap();
+        full.fill(6);
+        let mut none = full.make_none().map_err(|(_, error)| error).unwrap();
+        let ((none, done), failed) = fail_nth(None, n, REFUSED, move || {
+            let done = none.remap(3 * page);
+            (none, done)
+        });
+        reached += usize::from(done.is_err());
+        assert_eq!(none.len(), if done.is_ok() { 3 * page } else { 2 * page });
+        assert!(!shown(none.start()).contains(Protection::WRITE));
+        assert_eq!((shown(none.start()), shown(none.end() - 1)), (Protection::NONE, Protection::NONE));
+        let read = none.make_read_only().map_err(|(_, error)| error).unwrap();
+        assert!(read[..2 * page].iter().all(|&byte| byte == 6));
+        assert!(read[2 * page..].iter().all(|&byte| byte == 0));
+        if !failed {
+            break;
+        }
+    }
+    assert!(reached >= 3, "{reached}");
+}

@@ -108,3 +108,29 @@ pub fn say(word: impl std::fmt::Display) {
 pub fn wait_for_parent() {
     let _read = std::io::stdin().read_line(&mut String::new());
 }
+
+/// What the page at an address grants.
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub fn shown(address: usize) -> Protection {
+    folio::query(std::ptr::without_provenance::<u8>(address)).unwrap().protection()
+}
+
+/// How many bytes of these are in memory.
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub fn resident(pages: &[u8]) -> u64 {
+    let (start, end) = (pages.as_ptr().addr(), pages.as_ptr().addr() + pages.len());
+    let mut next = start;
+    let mut sum = 0;
+    while next < end {
+        let region = folio::query(std::ptr::without_provenance::<u8>(next)).unwrap().as_range();
+        sum += Process::current().usage(next).unwrap().resident();
+        next = region.end;
+    }
+    sum
+}
+
+/// An address where nothing is mapped of itself: each number is for one test of a binary, so that what is gone there stays gone.
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub fn place_of(number: usize) -> usize {
+    number.wrapping_shl(if usize::BITS == 64 { 37 } else { 27 })
+}

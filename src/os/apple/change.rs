@@ -11,7 +11,8 @@ use super::Target;
 use super::sys;
 use super::walk::query;
 use crate::error::{ErrorKind, Failure};
-use crate::os::unix;
+use crate::os::Request;
+use crate::os::unix::{self, Attached};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use core::ptr::{self, NonNull};
@@ -41,6 +42,21 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
         Err(KERN_INVALID_ADDRESS | KERN_INVALID_ARGUMENT) => Err(out_of_reach(range)),
         Err(code) => Err(unix::not_granted(sys::failure(code, false), protection)),
     }
+}
+
+/// A mapping as it is asked for: by `mmap`, and looked at again, for executing may have been taken away.
+///
+/// # Safety
+///
+/// With [`Place::Over`](crate::os::Place::Over), nobody uses what is there.
+pub(crate) unsafe fn map_with(request: &Request<'_>) -> Result<(NonNull<u8>, Attached), Failure> {
+    // SAFETY: the caller's promise.
+    let (base, attached) = unsafe { unix::map_with(request) }?;
+    let base = match request.range_at(base.as_ptr().expose_provenance()) {
+        Some(range) => settled(base, range, request.protection)?,
+        None => base,
+    };
+    Ok((base, attached))
 }
 
 /// Not between the lowest and the highest address of the map. (Below 4 GiB, no 64-bit program has anything.)

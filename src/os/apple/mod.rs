@@ -14,11 +14,15 @@ mod walk;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unix::{
-    Access, accesses, advise, commit, decommit, discard, discard_lazily, give_back, install_guard,
-    keep_out_of_core_dumps, life, lock, no_lock_on_fault as lock_on_fault, populate, release, resident,
-    seal_unsupported as seal, unmap, unmap_part, wipe_on_fork, yield_now,
+    Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily, give_back,
+    install_guard, keep_out_of_core_dumps, life, lock, no_lock_on_fault as lock_on_fault, populate, release,
+    resident, seal_unsupported as seal, unmap, unmap_part, wipe_on_fork, yield_now,
 };
-pub(crate) use change::{map, map_at, protect, remove_guard, unlock};
+pub(crate) use super::unix::{
+    Attached, file_facts, flush, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
+};
+pub(crate) use super::unmovable::lengthen;
+pub(crate) use change::{map, map_at, map_with, protect, remove_guard, unlock};
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

@@ -132,6 +132,17 @@ pub(crate) unsafe fn discard(
     Err(if why::is_one_mapping(range) { failure } else { failure.changed(range) }.into())
 }
 
+/// Gives the memory of a file's pages back. What is shared is in the file, or on its way there; of what was `copied`, the changes are
+/// lost.
+///
+/// # Safety
+///
+/// As [`discard`].
+pub(crate) unsafe fn discard_file(range: PageRange, _copied: bool) -> Result<(), NotDiscarded> {
+    // SAFETY: the caller's promise; marks and protection are not looked at.
+    unsafe { discard(range, Protection::NONE, false) }
+}
+
 /// Lets the kernel take the memory when it wants it: each page stays as it is, or is a fresh one at any time, until it is
 /// written to.
 ///

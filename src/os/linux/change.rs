@@ -18,7 +18,7 @@ pub(super) fn pointer(range: PageRange) -> *mut c_void {
 }
 
 /// The three rights; whatever else `bits` had was refused by a higher floor.
-fn flags(protection: Protection) -> ProtFlags {
+pub(super) fn flags(protection: Protection) -> ProtFlags {
     let mut flags = ProtFlags::empty();
     flags.set(ProtFlags::READ, protection.contains(Protection::READ));
     flags.set(ProtFlags::WRITE, protection.contains(Protection::WRITE));
@@ -40,7 +40,7 @@ pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, F
 }
 
 /// `MAP_FIXED_NOREPLACE`, which rustix leaves out for Android; the same on all processors that Rust's std knows but Alpha.
-const FIXED_NOREPLACE: MapFlags = MapFlags::from_bits_retain(0x10_0000);
+pub(super) const FIXED_NOREPLACE: MapFlags = MapFlags::from_bits_retain(0x10_0000);
 
 /// New pages at exactly this place, if nothing is there.
 pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
@@ -55,17 +55,23 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
     match mapped {
         // SAFETY: just mapped, and nobody was told.
         Ok(place) => unsafe { only_there(place, range) },
-        Err(Errno::EXIST) => Err(Failure::system(ErrorKind::Occupied, Errno::EXIST.raw_os_error())),
-        Err(Errno::PERM) => Err(Failure::system(ErrorKind::NotPermitted, Errno::PERM.raw_os_error())
-            .detail("addresses so low are not given to ordinary programs (vm.mmap_min_addr)")),
-        Err(Errno::INVAL | Errno::NOMEM) if why::above_all(range) => {
-            Err(Failure::invalid("the addresses are above those that a process may use"))
+        Err(errno) => Err(not_mapped_at(range, errno, len.bytes())),
+    }
+}
+
+/// Why so many bytes were not to be had at a place.
+#[cold]
+pub(super) fn not_mapped_at(range: PageRange, errno: Errno, len: usize) -> Failure {
+    match errno {
+        Errno::EXIST => Failure::system(ErrorKind::Occupied, errno.raw_os_error()),
+        Errno::PERM => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
+            .detail("addresses so low are not given to ordinary programs (vm.mmap_min_addr)"),
+        Errno::INVAL | Errno::NOMEM if why::above_all(range) => {
+            Failure::invalid("the addresses are above those that a process may use")
         }
         // The kernel looks at other things first: how many mappings there are, whether the end is too high.
-        Err(Errno::NOMEM) if why::has_any(range) => {
-            Err(Failure::system(ErrorKind::Occupied, Errno::NOMEM.raw_os_error()))
-        }
-        Err(errno) => Err(why::not_mapped(errno, len.bytes())),
+        Errno::NOMEM if why::has_any(range) => Failure::system(ErrorKind::Occupied, errno.raw_os_error()),
+        errno => why::not_mapped(errno, len),
     }
 }
 
@@ -74,7 +80,7 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
 /// # Safety
 ///
 /// As many pages as the range has were mapped at `place`, and are the caller's.
-unsafe fn only_there(place: *mut c_void, range: PageRange) -> Result<NonNull<u8>, Failure> {
+pub(super) unsafe fn only_there(place: *mut c_void, range: PageRange) -> Result<NonNull<u8>, Failure> {
     if place.addr() == range.first() {
         return NonNull::new(place.cast()).ok_or_else(|| Failure::new(ErrorKind::System));
     }

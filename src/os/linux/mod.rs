@@ -9,7 +9,9 @@ mod maps;
 mod names;
 mod process;
 mod procmap;
+mod request;
 mod reserve;
+mod resize;
 mod smaps;
 mod sys;
 mod system;
@@ -20,7 +22,7 @@ mod why;
 mod tests;
 
 pub(crate) use advise::{
-    advise, discard, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+    advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
 };
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
@@ -29,7 +31,11 @@ pub(crate) use change::{
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
 pub(crate) use process::{Target, process_id};
+pub(crate) use request::{
+    Attached, file_facts, flush, map_with, name, prefer_huge, read_in, unmaps_together,
+};
 pub(crate) use reserve::{commit, decommit};
+pub(crate) use resize::lengthen;
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };

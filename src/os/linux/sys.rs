@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Failure};
 use crate::os::inject;
 use crate::protection::Protection;
-use crate::range::PageRange;
+use crate::range::{PageRange, index};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
@@ -55,6 +55,52 @@ pub(super) fn status(fd: BorrowedFd<'_>) -> io::Result<Stat> {
 pub(super) fn status_at(folder: BorrowedFd<'_>, path: &CStr) -> io::Result<Stat> {
     injected("fstatat")?;
     fs::statat(folder, path, AtFlags::NO_AUTOMOUNT)
+}
+
+/// The kind of file system that a file lies on, by its magic number.
+pub(super) fn file_system(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    injected("fstatfs")?;
+    let system = fs::fstatfs(fd)?;
+    // As wide as a word, signed or not, by the processor.
+    #[allow(
+        clippy::as_conversions,
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        reason = "a bit pattern of 32 bits"
+    )]
+    Ok(u64::from(system.f_type as u32))
+}
+
+/// `PR_SET_VMA_ANON_NAME`.
+pub(super) fn name(range: PageRange, name: &CStr) -> io::Result<()> {
+    /// `PR_SET_VMA` and `PR_SET_VMA_ANON_NAME` of `<linux/prctl.h>`.
+    const SET_VMA: libc::c_int = 0x5356_4d41;
+    const ANON_NAME: usize = 0;
+    injected("prctl")?;
+    let name = word(name.as_ptr().expose_provenance());
+    let (first, len) = (word(range.first()), word(range.len()));
+    // SAFETY: what the pages hold and grant stays the same; the name is read, and ends with a NUL (PR_SET_VMA(2const)).
+    done(unsafe { libc::prctl(SET_VMA, word(ANON_NAME), first, len, name) })
+}
+
+/// `mbind` with `MPOL_PREFERRED`.
+pub(super) fn prefer_node(range: PageRange, node: usize) -> io::Result<()> {
+    const PREFERRED: usize = 1;
+    /// As many nodes as any kernel has.
+    const NODES: usize = 1024;
+    const WORD: usize = index(usize::BITS);
+    injected("mbind")?;
+    admitted(c"mbind")?;
+    // A bit for each, in words of C's `long`, which is as wide as `usize`.
+    let mut nodes = [0_usize; NODES / WORD];
+    let bits = nodes.get_mut(node / WORD).ok_or(Errno::INVAL)?;
+    *bits = 1_usize.rotate_left(u32::try_from(node % WORD).unwrap_or(0));
+    let (first, len) = (word(range.first()), word(range.len()));
+    let (mode, flags) = (word(PREFERRED), word(0));
+    // The kernel takes one off.
+    let most = word(NODES.saturating_add(1));
+    // SAFETY: what the pages hold and grant stays the same; as many bits as are said are read (mbind(2)).
+    result(unsafe { libc::syscall(libc::SYS_mbind, first, len, mode, nodes.as_ptr(), most, flags) }).map(drop)
 }
 
 /// The same file under a number of at least `lowest`, `CLOEXEC`.

@@ -205,6 +205,22 @@ pub(crate) unsafe fn discard(
     }
 }
 
+/// Gives the memory of a file's pages back: what is shared, as a hint. What was copied cannot be dropped: where Linux drops pages
+/// (`MADV_DONTNEED`), these systems keep what they hold.
+///
+/// # Safety
+///
+/// Nobody uses the content of copied pages.
+pub(crate) unsafe fn discard_file(range: PageRange, copied: bool) -> Result<(), NotDiscarded> {
+    if copied {
+        return Err(Failure::new(ErrorKind::Unsupported)
+            .detail("this system does not drop the changes to a copy of a file")
+            .remedy("map the file again")
+            .into());
+    }
+    advise(range, Advice::Cold).map_err(NotDiscarded::from)
+}
+
 /// Lets the system take the memory when it wants it (`MADV_FREE`): each page stays as it is, or is a fresh one at any time, until it
 /// is written to.
 ///

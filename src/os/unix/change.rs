@@ -8,10 +8,10 @@ use crate::os::{Target, Walk};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use crate::region::Detail;
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 
-fn given(place: *mut c_void) -> Result<NonNull<u8>, Failure> {
+pub(super) fn given(place: *mut c_void) -> Result<NonNull<u8>, Failure> {
     // The lowest page is never given without being asked for.
     NonNull::new(place.cast()).ok_or_else(|| Failure::new(ErrorKind::System))
 }
@@ -28,11 +28,26 @@ pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, F
 
 /// New pages at exactly this place, if nothing is there: where the system has a flag for that.
 pub(crate) fn map_at_if_free(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
-    let Some(how) = sys::IF_FREE else { return map_at_wish(range, protection) };
+    if sys::IF_FREE.is_none() {
+        return map_at_wish(range, protection);
+    }
     let len = range.page_len()?;
-    // SAFETY: with these flags the system refuses to replace anything: `MAP_EXCL` (mmap(2) of FreeBSD), `__MAP_NOREPLACE`
-    // (`uvm_mmapanon` in OpenBSD's `sys/uvm/uvm_mmap.c`: without it, and only then, `UVM_FLAG_UNMAP`).
-    let errno = match unsafe { sys::mmap(range.first(), len, protection, how) } {
+    // SAFETY: `at_if_free` gives flags with which the system refuses to replace anything.
+    let map = |how| unsafe { sys::mmap(range.first(), len, protection, how) };
+    at_if_free(range, &map, &|errno| why::not_mapped(errno, len.bytes(), protection))
+}
+
+/// Something at exactly this place, made by a call that takes flags for the place.
+///
+/// With these flags the system refuses to replace anything: `MAP_EXCL` (mmap(2) of FreeBSD), `__MAP_NOREPLACE` (`uvm_mmapanon` in
+/// OpenBSD's `sys/uvm/uvm_mmap.c`, and `uvm_mmapfile`: without it, and only then, `UVM_FLAG_UNMAP`).
+pub(super) fn at_if_free(
+    range: PageRange,
+    map: &dyn Fn(c_int) -> Result<*mut c_void, Errno>,
+    refused: &dyn Fn(Errno) -> Failure,
+) -> Result<NonNull<u8>, Failure> {
+    let len = range.page_len()?;
+    let errno = match map(sys::IF_FREE.unwrap_or(sys::WISH)) {
         Ok(place) if place.addr() == range.first() => return given(place),
         // Only a system that does not know the flag (and does not refuse it).
         Ok(elsewhere) => {
@@ -41,17 +56,18 @@ pub(crate) fn map_at_if_free(range: PageRange, protection: Protection) -> Result
         }
         Err(errno) => errno,
     };
+    let found = place::look(range);
     // On OpenBSD it can be nothing else; all but the page at address 0, which is nobody's, are low enough.
-    if cfg!(target_os = "openbsd") && errno == Errno(libc::EINVAL) {
+    if cfg!(target_os = "openbsd") && errno == Errno(libc::EINVAL) && found != Place::Free {
         return Err(place::too_high());
     }
-    Err(match (errno, place::look(range)) {
+    Err(match (errno, found) {
         (Errno(libc::ENOMEM | libc::EEXIST | libc::EINVAL), Place::Taken) => {
             errno.system(ErrorKind::Occupied)
         }
         (Errno(libc::EINVAL | libc::ENOMEM), Place::High) => place::too_high(),
         (Errno(libc::EINVAL | libc::ENOMEM | libc::EPERM), Place::Low) => place::too_low(),
-        (errno, _) => why::not_mapped(errno, len.bytes(), protection),
+        (errno, _) => refused(errno),
     })
 }
 
@@ -60,17 +76,29 @@ const WISHES: u32 = 8;
 
 /// New pages at exactly this place, if nothing is there: where the system takes it as a wish, and goes elsewhere if something is.
 pub(crate) fn map_at_wish(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
-    let mut refused = None;
+    let len = range.page_len()?;
+    // SAFETY: a wish, as which `at_wish` gives it, replaces nothing (mmap(2)).
+    let map = |how| unsafe { sys::mmap(range.first(), len, protection, how) };
+    at_wish(range, &map, &|errno| why::not_mapped(errno, len.bytes(), protection))
+}
+
+/// Something at exactly this place, made by a call that takes flags for the place.
+pub(super) fn at_wish(
+    range: PageRange,
+    map: &dyn Fn(c_int) -> Result<*mut c_void, Errno>,
+    refused: &dyn Fn(Errno) -> Failure,
+) -> Result<NonNull<u8>, Failure> {
+    let mut elsewhere = None;
     for _ in 0..WISHES {
-        match wish(range, protection)? {
+        match wish(range, map, refused)? {
             Some(place) => return Ok(place),
             None => match place::refused_place(range) {
                 Some(failure) => return Err(failure),
-                None => refused = Some(ELSEWHERE),
+                None => elsewhere = Some(ELSEWHERE),
             },
         }
     }
-    Err(Failure::new(ErrorKind::NotPermitted).detail(refused.unwrap_or_default()))
+    Err(Failure::new(ErrorKind::NotPermitted).detail(elsewhere.unwrap_or_default()))
 }
 
 const ELSEWHERE: &str = if cfg!(target_os = "illumos") {
@@ -80,21 +108,23 @@ const ELSEWHERE: &str = if cfg!(target_os = "illumos") {
 };
 
 /// Wishes for a place once; `None` when it is not to be had.
-pub(crate) fn wish(range: PageRange, protection: Protection) -> Result<Option<NonNull<u8>>, Failure> {
-    let len = range.page_len()?;
-    // SAFETY: a wish replaces nothing (mmap(2)).
-    match unsafe { sys::mmap(range.first(), len, protection, sys::WISH) } {
+pub(crate) fn wish(
+    range: PageRange,
+    map: &dyn Fn(c_int) -> Result<*mut c_void, Errno>,
+    refused: &dyn Fn(Errno) -> Failure,
+) -> Result<Option<NonNull<u8>>, Failure> {
+    match map(sys::WISH) {
         Ok(place) if place.addr() == range.first() => given(place).map(Some),
         Ok(elsewhere) => {
-            unmap_elsewhere(elsewhere, len);
+            unmap_elsewhere(elsewhere, range.page_len()?);
             Ok(None)
         }
         // Where wishes out of reach are errors.
         Err(errno @ Errno(libc::EINVAL | libc::ENOMEM | libc::EPERM)) => match place::look(range) {
             Place::Taken | Place::High | Place::Low => Ok(None),
-            Place::Free => Err(why::not_mapped(errno, len.bytes(), protection)),
+            Place::Free => Err(refused(errno)),
         },
-        Err(errno) => Err(why::not_mapped(errno, len.bytes(), protection)),
+        Err(errno) => Err(refused(errno)),
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) mod errno;
 mod life;
 mod lock;
 mod place;
+mod request;
 mod reserve;
 mod sys;
 mod why;
@@ -19,7 +20,7 @@ mod why;
 mod tests;
 
 pub(crate) use advise::{
-    advise, discard, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+    advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
 };
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at_if_free, map_at_wish, protect, release,
@@ -28,6 +29,7 @@ pub(crate) use change::{
 pub(crate) use life::life;
 pub(crate) use lock::{lock, no_lock_on_fault, unlock, yield_now};
 pub(crate) use place::refused_place;
+pub(crate) use request::{Attached, file_facts, flush, map_with, no_huge, no_name, read_in, unmaps_together};
 pub(crate) use reserve::{commit, decommit};
 pub(crate) use sys::{is_jit, is_whole, munlock, munmap, native, pointer};
 pub(crate) use why::not_granted;

@@ -1,6 +1,7 @@
 //! The calls, each through the failure-injection point, and the flags in which the systems differ.
 
 use super::errno::Errno;
+use crate::os::File;
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use core::ffi::{c_int, c_void};
@@ -76,6 +77,25 @@ pub(super) unsafe fn mmap(
     protection: Protection,
     how: c_int,
 ) -> Result<*mut c_void, Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { mmap_of(place, len, protection, how, NO_FILE) }
+}
+
+/// What stands in the place of a descriptor where there is none.
+pub(super) const NO_FILE: c_int = -1;
+
+/// As [`mmap`]; `kind` stands in the place of a descriptor, and is none.
+///
+/// # Safety
+///
+/// As [`mmap`].
+pub(super) unsafe fn mmap_of(
+    place: usize,
+    len: PageLen,
+    protection: Protection,
+    how: c_int,
+    kind: c_int,
+) -> Result<*mut c_void, Errno> {
     Errno::injected("mmap")?;
     let rights = native(protection) | LATER;
     let flags = libc::MAP_PRIVATE
@@ -84,7 +104,31 @@ pub(super) unsafe fn mmap(
         | uncounted(protection)
         | if is_jit(protection) { JIT } else { 0 };
     // SAFETY: takes no descriptor, and touches nobody's memory but with `MAP_FIXED`, which is the caller's promise (mmap(2)).
-    let mapped = unsafe { libc::mmap(ptr::without_provenance_mut(place), len.bytes(), rights, flags, -1, 0) };
+    let mapped =
+        unsafe { libc::mmap(ptr::without_provenance_mut(place), len.bytes(), rights, flags, kind, 0) };
+    if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
+}
+
+/// Pages of a file. `how`: what is meant by the place, and whether the pages are shared, in flags.
+///
+/// # Safety
+///
+/// With `MAP_FIXED` alone, nobody uses what is there.
+pub(super) unsafe fn mmap_file(
+    place: usize,
+    len: PageLen,
+    protection: Protection,
+    how: c_int,
+    file: File<'_>,
+    offset: u64,
+) -> Result<*mut c_void, Errno> {
+    Errno::injected("mmap")?;
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno(libc::EOVERFLOW))?;
+    let rights = native(protection) | LATER;
+    let (place, len) = (ptr::without_provenance_mut(place), len.bytes());
+    // SAFETY: the descriptor is open for as long as the value lives; touches nobody's memory but with `MAP_FIXED`, which is the
+    // caller's promise (mmap(2)).
+    let mapped = unsafe { libc::mmap(place, len, rights, how, file.number(), offset) };
     if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
 }
 
@@ -136,16 +180,24 @@ pub(crate) fn munlock(range: PageRange) -> Result<(), Errno> {
 /// pledge(2), unlike the list of mappings. FreeBSD (`vm_map_sync`), NetBSD and OpenBSD (`uvm_map_clean`) look for holes before
 /// anything else; XNU (`VM_SYNC_CONTIGUOUS`) and illumos (`as_ctl`) on the way. Nothing is done for anonymous memory.
 pub(crate) fn is_whole(range: PageRange) -> bool {
-    match msync(range) {
+    match msync(range, libc::MS_ASYNC) {
         Ok(()) => true,
         // Any other failure is one of a file's, and is not what is asked here.
         Err(Errno(code)) => !matches!(code, libc::ENOMEM | libc::EFAULT | libc::EINVAL),
     }
 }
 
-fn msync(range: PageRange) -> Result<(), Errno> {
+pub(super) fn msync(range: PageRange, how: c_int) -> Result<(), Errno> {
     Errno::injected("msync")?;
     let len = len(range)?;
     // SAFETY: changes neither what pages hold nor what they grant (msync(2)).
-    done(unsafe { libc::msync(pointer(range), len, libc::MS_ASYNC) })
+    done(unsafe { libc::msync(pointer(range), len, how) })
+}
+
+/// `MADV_WILLNEED`.
+pub(super) fn will_need(range: PageRange) -> Result<(), Errno> {
+    Errno::injected("madvise")?;
+    let len = len(range)?;
+    // SAFETY: changes neither what pages hold nor what they grant (madvise(2)).
+    done(unsafe { libc::madvise(pointer(range).cast(), len, libc::MADV_WILLNEED) })
 }

@@ -85,6 +85,21 @@ pub(crate) unsafe fn discard(
     unsafe { sys::commit(range, native(protection)) }.map_err(|code| refused(code).changed(range).into())
 }
 
+/// A view's pages go when the system wants them to: what is shared is in the file, and what was copied cannot be dropped.
+///
+/// # Safety
+///
+/// None: nothing is done.
+pub(crate) unsafe fn discard_file(_range: PageRange, copied: bool) -> Result<(), NotDiscarded> {
+    if copied {
+        return Err(Failure::new(ErrorKind::Unsupported)
+            .detail("Windows does not drop the changes to a copy of a file")
+            .remedy("map the file again")
+            .into());
+    }
+    Ok(())
+}
+
 /// Lets the system take the memory when it wants it (`MEM_RESET`): each page stays as it is, or is a fresh one at any time, until
 /// it is written to.
 ///

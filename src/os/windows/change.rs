@@ -35,7 +35,7 @@ pub(super) fn native(protection: Protection) -> u32 {
 /// New pages, zeroed and private, where the system likes. Without access they are reserved only, and get memory by
 /// [`protect`].
 pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, Failure> {
-    sys::reserve(0, len.bytes(), how(protection), native(protection)).map_err(|code| match code {
+    sys::reserve(0, len.bytes(), how(protection), native(protection), None).map_err(|code| match code {
         // The longest lengths are none of this system; the other parameters are in order.
         Code(ERROR_INVALID_PARAMETER) => no_room(code),
         code => not_mapped(code),
@@ -56,6 +56,15 @@ fn allocation_of(first: usize) -> usize {
 /// Allocations begin at multiples of 64 KiB: where the pages do not, what is below them is reserved together with them, and
 /// released with them.
 pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
+    map_at_on(range, protection, None)
+}
+
+/// As [`map_at`], with memory of a NUMA node as long as there is some.
+pub(super) fn map_at_on(
+    range: PageRange,
+    protection: Protection,
+    node: Option<u32>,
+) -> Result<NonNull<u8>, Failure> {
     let len = range.page_len()?;
     let base = allocation_of(range.first());
     if base == 0 {
@@ -64,11 +73,11 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
             .detail("the lowest 64 KiB of addresses are not given to programs"));
     }
     if base == range.first() {
-        return sys::reserve(base, len.bytes(), how(protection), native(protection))
+        return sys::reserve(base, len.bytes(), how(protection), native(protection), node)
             .map_err(|code| not_mapped_at(range, code));
     }
     let whole = range.last().saturating_sub(base).saturating_add(1);
-    let reserved = sys::reserve(base, whole, MEM_RESERVE, PAGE_NOACCESS);
+    let reserved = sys::reserve(base, whole, MEM_RESERVE, PAGE_NOACCESS, node);
     let reserved = reserved.map_err(|code| not_mapped_at(range, code))?;
     if !protection.is_empty() {
         // SAFETY: just reserved, and nobody was told.
@@ -83,7 +92,7 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
 }
 
 #[cold]
-fn not_mapped_at(range: PageRange, code: Code) -> Failure {
+pub(super) fn not_mapped_at(range: PageRange, code: Code) -> Failure {
     if !matches!(code, Code(ERROR_INVALID_ADDRESS | ERROR_INVALID_PARAMETER)) {
         return not_mapped(code);
     }
@@ -106,14 +115,14 @@ fn not_mapped_at(range: PageRange, code: Code) -> Failure {
 }
 
 #[cold]
-fn not_mapped(code: Code) -> Failure {
+pub(super) fn not_mapped(code: Code) -> Failure {
     match code {
         Code(ERROR_NOT_ENOUGH_MEMORY | ERROR_OUTOFMEMORY) => no_room(code),
         code => refused(code),
     }
 }
 
-fn no_room(code: Code) -> Failure {
+pub(super) fn no_room(code: Code) -> Failure {
     code.of_kind(ErrorKind::Exhausted)
         .detail("neither memory nor address space for so much")
         .remedy("ask for less, or reserve (Protection::NONE) and let pages have memory as they are needed")
@@ -147,22 +156,30 @@ pub(super) fn refused(code: Code) -> Failure {
 
 /// # Safety
 ///
-/// The pages are a whole of what [`map`] or [`map_at`] gave, and nobody uses them any more.
+/// The pages are a whole of what [`map`], [`map_at`] or [`map_with`](super::map_with) gave, and nobody uses them any more.
 pub(crate) unsafe fn unmap(range: PageRange) -> Result<(), Failure> {
+    let base = allocation_of(range.first());
     // SAFETY: the caller's promise.
-    unsafe { sys::release(allocation_of(range.first())) }.map_err(refused)
+    let Err(code) = (unsafe { sys::release(base) }) else { return Ok(()) };
+    // Views of files are refused there, and everything else here.
+    // SAFETY: the caller's promise.
+    unsafe { sys::unmap_view(base) }.map_err(|_| refused(code))
 }
 
 /// The memory of a part; its addresses are given back with the whole.
 ///
 /// # Safety
 ///
-/// The pages are a part of what [`map`] or [`map_at`] gave, and nobody uses them any more.
+/// The pages are a part of what [`map`], [`map_at`] or [`map_with`](super::map_with) gave, and nobody uses them any more.
 #[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
 pub(crate) unsafe fn unmap_part(range: PageRange) -> Result<(), Failure> {
     // What is refused now comes back with the whole.
     // SAFETY: the caller's promise.
-    let _decommitted = unsafe { sys::decommit(range) };
+    if unsafe { sys::decommit(range) }.is_err() {
+        // A view of a file has no memory of its own.
+        // SAFETY: the caller's promise.
+        let _closed = unsafe { sys::virtual_protect(range, PAGE_NOACCESS) };
+    }
     Ok(())
 }
 

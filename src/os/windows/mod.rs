@@ -5,6 +5,7 @@ mod change;
 mod lock;
 mod parts;
 mod process;
+mod request;
 mod reserve;
 mod sys;
 mod system;
@@ -15,8 +16,9 @@ mod tests;
 
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+pub(crate) use super::unmovable::lengthen;
 pub(crate) use advise::{
-    advise, discard, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+    advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
 };
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
@@ -26,6 +28,9 @@ pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;
 pub(crate) use process::{Target, process_id};
+pub(crate) use request::{
+    Attached, file_facts, flush, map_with, name, prefer_huge, read_in, unmaps_together,
+};
 pub(crate) use reserve::{commit, decommit};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

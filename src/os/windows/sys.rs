@@ -3,7 +3,7 @@
 //! `GetLastError` is read directly after the call that failed: anything in between may overwrite it.
 
 use crate::error::{ErrorKind, Failure};
-use crate::os::inject;
+use crate::os::{File, inject};
 use crate::range::PageRange;
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -13,10 +13,12 @@ use windows_sys::Win32::Foundation::{
     ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY,
     ERROR_PARTIAL_COPY, GetLastError, HANDLE, WAIT_OBJECT_0,
 };
+use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, FlushFileBuffers, GetFileSizeEx, GetFileType};
 use windows_sys::Win32::System::Memory::{
-    GetProcessWorkingSetSizeEx, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEM_RESET, MEMORY_BASIC_INFORMATION,
-    PAGE_NOACCESS, PrefetchVirtualMemory, VirtualAlloc, VirtualFree, VirtualLock, VirtualProtect,
-    VirtualQuery, VirtualQueryEx, VirtualUnlock, WIN32_MEMORY_RANGE_ENTRY,
+    CreateFileMappingW, FlushViewOfFile, GetProcessWorkingSetSizeEx, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE,
+    MEM_RESET, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFileEx, MapViewOfFileExNuma,
+    PAGE_NOACCESS, PrefetchVirtualMemory, UnmapViewOfFile, VirtualAlloc, VirtualAllocExNuma, VirtualFree,
+    VirtualLock, VirtualProtect, VirtualQuery, VirtualQueryEx, VirtualUnlock, WIN32_MEMORY_RANGE_ENTRY,
 };
 use windows_sys::Win32::System::ProcessStatus::{
     K32GetMappedFileNameW, K32QueryWorkingSetEx, PSAPI_WORKING_SET_EX_INFORMATION,
@@ -64,7 +66,7 @@ impl Code {
     }
 }
 
-/// A handle of a process that is ours to close.
+/// A handle of a process, a file or a section that is ours to close.
 pub(super) struct Handle(HANDLE);
 
 // SAFETY: a handle is a number that is valid in the whole process; the calls made on it here may be made from any thread,
@@ -75,7 +77,7 @@ unsafe impl Sync for Handle {}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle came from `OpenProcess` or `DuplicateHandle`, is owned by this value alone and is not used
+        // SAFETY: the handle came from `OpenProcess`, `DuplicateHandle` or `CreateFileMapping`, is owned by this value alone and is not used
         // after this.
         let _closed = unsafe { CloseHandle(self.0) };
     }
@@ -207,11 +209,23 @@ fn ok(done: i32) -> Result<(), Code> {
 
 /// New address space, `MEM_RESERVE` alone, or with memory, `MEM_RESERVE | MEM_COMMIT`; 0 is a place of the system's choice.
 /// With another place, which must be a multiple of the granularity: there or nowhere.
-pub(super) fn reserve(place: usize, len: usize, how: u32, native: u32) -> Result<NonNull<u8>, Code> {
+/// With a NUMA node, memory of it as long as there is some.
+pub(super) fn reserve(
+    place: usize,
+    len: usize,
+    how: u32,
+    native: u32,
+    node: Option<u32>,
+) -> Result<NonNull<u8>, Code> {
     Code::injected("VirtualAlloc")?;
-    // SAFETY: `how` contains MEM_RESERVE (the callers, all in `change`): where something is already, this fails, and touches
-    // nobody's memory (MSDN, VirtualAlloc).
-    let given = unsafe { VirtualAlloc(ptr::without_provenance(place), len, how, native) };
+    let place = ptr::without_provenance(place);
+    let given = match node {
+        // SAFETY: `how` contains MEM_RESERVE (the callers, in `change` and `request`): where something is already, this fails,
+        // and touches nobody's memory (MSDN, VirtualAlloc).
+        None => unsafe { VirtualAlloc(place, len, how, native) },
+        // SAFETY: as above; the handle means this process (MSDN, VirtualAllocExNuma).
+        Some(node) => unsafe { VirtualAllocExNuma(raw(None), place, len, how, native, node) },
+    };
     NonNull::new(given.cast()).ok_or_else(Code::last)
 }
 
@@ -268,6 +282,101 @@ pub(super) unsafe fn release(base: usize) -> Result<(), Code> {
     Code::injected("VirtualFree")?;
     // SAFETY: the caller's promise; a length of 0 means all that was reserved in one call (MSDN, VirtualFree).
     ok(unsafe { VirtualFree(ptr::with_exposed_provenance_mut(base), 0, MEM_RELEASE) })
+}
+
+fn handle(file: File<'_>) -> HANDLE {
+    // A number, not an address.
+    ptr::without_provenance_mut(file.number())
+}
+
+/// Whether it is a file on a disk: no pipe, no console.
+pub(super) fn is_on_disk(file: File<'_>) -> Result<bool, Code> {
+    Code::injected("GetFileType")?;
+    // SAFETY: the handle is open for as long as the value lives (MSDN, GetFileType).
+    Ok(unsafe { GetFileType(handle(file)) } == FILE_TYPE_DISK)
+}
+
+pub(super) fn file_size(file: File<'_>) -> Result<u64, Code> {
+    Code::injected("GetFileSizeEx")?;
+    let mut size = 0;
+    // SAFETY: the handle is open for as long as the value lives, and `size` is writable (MSDN, GetFileSizeEx).
+    ok(unsafe { GetFileSizeEx(handle(file), &raw mut size) })?;
+    Ok(u64::try_from(size).unwrap_or(0))
+}
+
+/// Another handle of the file.
+pub(super) fn duplicate_file(file: File<'_>) -> Result<Handle, Code> {
+    Code::injected("DuplicateHandle")?;
+    let mut copy = ptr::null_mut();
+    let this = raw(None);
+    // SAFETY: the file's handle is open for as long as the value lives, and `copy` is writable.
+    let done =
+        unsafe { DuplicateHandle(this, handle(file), this, &raw mut copy, 0, 0, DUPLICATE_SAME_ACCESS) };
+    if done == 0 { Err(Code::last()) } else { Ok(Handle(copy)) }
+}
+
+/// A section over all of a file, as long as it is now.
+pub(super) fn create_file_mapping(file: File<'_>, protection: u32) -> Result<Handle, Code> {
+    Code::injected("CreateFileMapping")?;
+    // SAFETY: the handle is open for as long as the value lives; without attributes and without a name nothing else is read (MSDN,
+    // CreateFileMapping).
+    let section = unsafe { CreateFileMappingW(handle(file), ptr::null(), protection, 0, 0, ptr::null()) };
+    if section.is_null() { Err(Code::last()) } else { Ok(Handle(section)) }
+}
+
+/// A view of `bytes` bytes; at `place`, if that is not 0, or nowhere.
+pub(super) fn map_view(
+    section: &Handle,
+    access: u32,
+    offset: u64,
+    bytes: usize,
+    place: usize,
+    node: Option<u32>,
+) -> Result<NonNull<u8>, Code> {
+    Code::injected("MapViewOfFile")?;
+    let half = |shift| u32::try_from(offset.wrapping_shr(shift) & 0xffff_ffff).unwrap_or(0);
+    let (high, low) = (half(32), half(0));
+    let place = ptr::without_provenance(place);
+    let view = match node {
+        // SAFETY: the section is open; where something is mapped already, this fails (MSDN, MapViewOfFileEx).
+        None => unsafe { MapViewOfFileEx(section.0, access, high, low, bytes, place) },
+        // SAFETY: as above (MSDN, MapViewOfFileExNuma).
+        Some(node) => unsafe { MapViewOfFileExNuma(section.0, access, high, low, bytes, place, node) },
+    };
+    NonNull::new(view.Value.cast()).ok_or_else(Code::last)
+}
+
+/// # Safety
+///
+/// `base` is where a view begins that [`map_view`] gave, and nobody uses its pages any more; or where no view does.
+pub(super) unsafe fn unmap_view(base: usize) -> Result<(), Code> {
+    Code::injected("UnmapViewOfFile")?;
+    let view = MEMORY_MAPPED_VIEW_ADDRESS { Value: ptr::with_exposed_provenance_mut(base) };
+    // SAFETY: the caller's promise (MSDN, UnmapViewOfFile).
+    ok(unsafe { UnmapViewOfFile(view) })
+}
+
+/// Hands what was written to the pages of views to the file system.
+pub(super) fn flush_view(pages: PageRange) -> Result<(), Code> {
+    Code::injected("FlushViewOfFile")?;
+    // SAFETY: changes neither what pages hold nor what they grant (MSDN, FlushViewOfFile).
+    ok(unsafe { FlushViewOfFile(address(pages), pages.len()) })
+}
+
+/// Waits until what was written to a file is on the device.
+pub(super) fn flush_file(file: &Handle) -> Result<(), Code> {
+    Code::injected("FlushFileBuffers")?;
+    // SAFETY: the handle is open (MSDN, FlushFileBuffers).
+    ok(unsafe { FlushFileBuffers(file.0) })
+}
+
+/// Reads pages in that files or the paging file have.
+pub(super) fn prefetch(pages: PageRange) -> Result<(), Code> {
+    Code::injected("PrefetchVirtualMemory")?;
+    let entry = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: address(pages), NumberOfBytes: pages.len() };
+    // SAFETY: the handle means this process; one entry is read; what the pages hold and grant stays the same (MSDN,
+    // PrefetchVirtualMemory).
+    ok(unsafe { PrefetchVirtualMemory(raw(None), 1, &raw const entry, 0) })
 }
 
 /// Changes what pages grant, all or none of them: they must be of one allocation and have memory.

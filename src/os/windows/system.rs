@@ -13,6 +13,7 @@ use windows_sys::Win32::System::Memory::GetLargePageMinimum;
 use windows_sys::Win32::System::SystemInformation::{
     GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
 };
+use windows_sys::Win32::System::Threading::GetNumaHighestNodeNumber;
 
 fn system_info() -> SYSTEM_INFO {
     let mut info = SYSTEM_INFO::default();
@@ -32,6 +33,13 @@ pub(crate) fn granularity() -> usize {
 pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
     // SAFETY: no precondition; 0 when the processor has no large pages (MSDN, GetLargePageMinimum).
     Some(PageSizes::EMPTY.with_bytes(wide(unsafe { GetLargePageMinimum() })))
+}
+
+/// The highest number of a NUMA node; they are numbered from 0 on.
+pub(super) fn highest_node() -> Option<u32> {
+    let mut highest = 0;
+    // SAFETY: `highest` is writable (MSDN, GetNumaHighestNodeNumber).
+    (unsafe { GetNumaHighestNodeNumber(&raw mut highest) } != 0).then_some(highest)
 }
 
 pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {

@@ -895,7 +895,10 @@ fn allocations_are_ordinary_memory_to_queries() {
     unsafe { pointer.as_ptr().write_bytes(1, mapped.0.len()) };
     let place: String = format!("{pointer:p}");
     assert!(place.starts_with("0x"));
-    assert_eq!(sys::reserve(mapped.0.first(), GRANULE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE).ok(), None);
+    assert_eq!(
+        sys::reserve(mapped.0.first(), GRANULE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, None).ok(),
+        None
+    );
 }
 
 /// One of the calls, on some of the pages, as the model knows it.

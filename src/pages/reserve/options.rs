@@ -5,7 +5,7 @@ use super::reserved::{Reserved, ReservedMut, ReservedNone};
 use crate::error::Result;
 use crate::pages::MmapOptions;
 
-impl MmapOptions {
+impl MmapOptions<'_> {
     /// Address space for pages that can be read: see [`Reserved`].
     ///
     /// The options about the place mean what they mean for [`map_none`](Self::map_none); guard pages are address space that never

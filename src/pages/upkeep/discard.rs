@@ -19,7 +19,7 @@ where
     /// Gives the memory of pages back, and with it what is in them. They stay as they are otherwise, and get memory again when they are
     /// touched.
     ///
-    /// Private memory reads as zeroes then.
+    /// Memory without a file reads as zeroes then. A shared view of a file loses nothing, and a copy of one shows the file again.
     ///
     /// # Cost
     ///
@@ -33,6 +33,7 @@ where
     ///   sealed.
     /// - [`ErrorKind::Unsupported`]: on FreeBSD, NetBSD, OpenBSD and illumos, of a mapping of which a part was to be
     ///   [wiped on fork](Self::wipe_on_fork) or [kept out of core dumps](Self::keep_out_of_core_dumps): fresh pages would not be.
+    /// - [`ErrorKind::Unsupported`]: elsewhere than on Linux, of a copy of a file.
     /// - [`ErrorKind::Exhausted`]: there is no memory for the fresh pages, or it would take more mappings than the process may have.
     ///
     /// [`Error::changed`] says what may have lost its content in spite of a failure. On other systems than Linux memory may run out
@@ -44,6 +45,7 @@ where
     /// | Linux, Android | `MADV_DONTNEED` |
     /// |---|---|
     /// | Windows | `VirtualFree`, `VirtualAlloc`. Pages that grant nothing stay without memory until they do; locks of others end |
+    /// | shared views of files, elsewhere than on Linux | a hint, or nothing |
     /// | Apple, FreeBSD, NetBSD, OpenBSD, illumos | fresh pages in the place of the old ones (`mmap`); locks of others end |
     ///
     /// # Examples
@@ -103,6 +105,10 @@ impl Map {
         let done = match self.content {
             // SAFETY: the caller's promise.
             Content::Zeroes => unsafe { how(pages, protection, self.marked) },
+            // SAFETY: the caller's promise.
+            Content::Shared => unsafe { os::discard_file(pages, false) },
+            // SAFETY: the caller's promise.
+            Content::Copied => unsafe { os::discard_file(pages, true) },
         };
         let Err(NotDiscarded { failure, gone }) = done else { return Ok(()) };
         match (gone, failure.changed_part()) {

@@ -1,0 +1,55 @@
+//! A file as the systems hand it around: the only type that a floor above must name without knowing the system.
+
+use core::marker::PhantomData;
+
+/// What can be mapped: any value that owns or borrows a descriptor (on Windows a handle) of a file.
+#[cfg(all(feature = "std", unix))]
+pub use std::os::fd::AsFd as AsFile;
+/// What can be mapped: any value that owns or borrows a handle of a file.
+#[cfg(all(feature = "std", windows))]
+pub use std::os::windows::io::AsHandle as AsFile;
+
+/// What could be mapped. Here nothing can: there is no backend for this system.
+#[cfg(all(feature = "std", not(any(unix, windows))))]
+pub trait AsFile {}
+
+#[cfg(all(feature = "std", not(any(unix, windows))))]
+impl AsFile for std::fs::File {}
+
+/// The number by which the system knows an open file: a descriptor, a handle (which is no pointer to anything).
+#[cfg(unix)]
+type Number = core::ffi::c_int;
+#[cfg(not(unix))]
+type Number = usize;
+
+/// An open file of somebody's, who keeps it open for as long as this lives.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "std"), allow(dead_code, reason = "without `std` none is ever made"))]
+pub(crate) struct File<'f> {
+    number: Number,
+    open: PhantomData<&'f ()>,
+}
+
+impl File<'_> {
+    #[allow(dead_code, reason = "unsupported systems do not look at it")]
+    pub(super) fn number(self) -> Number {
+        self.number
+    }
+}
+
+#[cfg(all(feature = "std", unix))]
+pub(crate) fn file_of(file: &(impl AsFile + ?Sized)) -> File<'_> {
+    use std::os::fd::AsRawFd;
+    File { number: file.as_fd().as_raw_fd(), open: PhantomData }
+}
+
+#[cfg(all(feature = "std", windows))]
+pub(crate) fn file_of(file: &(impl AsFile + ?Sized)) -> File<'_> {
+    use std::os::windows::io::AsRawHandle;
+    File { number: file.as_handle().as_raw_handle().addr(), open: PhantomData }
+}
+
+#[cfg(all(feature = "std", not(any(unix, windows))))]
+pub(crate) fn file_of(_file: &(impl AsFile + ?Sized)) -> File<'_> {
+    File { number: 0, open: PhantomData }
+}
