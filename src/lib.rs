@@ -9,6 +9,7 @@
 //! | many look-ups of one moment | [`Snapshot`] |
 //! | pages: anywhere, at a place, near one | [`alloc()`], [`alloc_at`], [`alloc_near`] |
 //! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
+//! | a file as pages | [`MmapOptions::of_file`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
