@@ -11,6 +11,7 @@
 //! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
 //! | address space now, memory later: as a whole, in parts | [`Reserved`], [`Reservation`] |
 //! | how pages will be used; their memory given back, brought in, counted | [`Pages::advise`], [`Pages::decommit`], [`Pages::prefault`], [`Pages::resident`] |
+//! | a file as pages | [`MmapOptions::of_file`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |

@@ -207,6 +207,23 @@ impl<'f> MmapOptions<'f> {
     ///
     /// Locks on files bind those only who ask for them. What cannot be promised is to be read by `std::fs`, or mapped without
     /// references being made of it.
+    ///
+    /// # Examples
+    ///
+    /// ```compile_fail,E0505
+    /// let file = tempfile::tempfile()?;
+    /// // SAFETY: nobody else has this file.
+    /// let options = unsafe { folio::MmapOptions::new(1).file(&file) };
+    /// drop(file); // cannot move out of `file` because it is borrowed
+    /// let map = options.map()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// ```compile_fail,E0133
+    /// let file = tempfile::tempfile()?;
+    /// let options = folio::MmapOptions::of_file(&file); // an unsafe function
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "std")]
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub unsafe fn file(mut self, file: &'f (impl AsFile + ?Sized)) -> Self {
