@@ -229,6 +229,18 @@ fn what_was_carved_out_is_split_and_merged() {
     room.commit(pages(0..1), RW).unwrap();
     assert_eq!(parts(&room), [(0..4, Committed(RW)), (4..5, Reserved), (5..6, Carved), (6..8, Reserved)]);
     drop(d);
+    // Whichever of the two holds more: nobody else is given what the merged one has.
+    room.decommit(..).unwrap();
+    let mut a: MmapMut = room.carve(pages(0..3)).unwrap();
+    let mut joint = a.split_off(2 * size).unwrap();
+    let mut low = a;
+    joint.merge(room.carve(pages(3..4)).unwrap()).map_err(|(_, error)| error).unwrap();
+    low.merge(joint).unwrap();
+    assert_eq!(room.commit(pages(3..4), RW).unwrap_err().kind(), ErrorKind::Occupied);
+    low.fill(8);
+    drop(low);
+    room.commit(pages(0..4), RW).unwrap();
+    room.decommit(..).unwrap();
     // Of two reservations, never.
     let mut other = Reservation::new(size).unwrap();
     let mut own: MmapMut = room.carve(pages(7..8)).unwrap();

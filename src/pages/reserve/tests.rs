@@ -291,6 +291,19 @@ mod by_addresses {
         room.commit(pages(6..8), R).unwrap();
         is_true(&room);
 
+        // One that can be undone leaves nothing changed.
+        room.decommit(pages(6..8)).unwrap();
+        inject::just_before("mprotect", {
+            let first = PageRange::touching(room.start() + 6 * size, size).unwrap();
+            // SAFETY: pages of a reservation that is borrowed for a change.
+            move || unsafe { os::protect(first, RW) }.unwrap()
+        });
+        let (done, failed) = fail_nth(Some("mprotect"), 1, REFUSED, || room.commit(pages(6..8), RW));
+        assert!(failed);
+        assert_eq!(done.unwrap_err().changed(), None);
+        assert_eq!(states(&room)[6..8], [PartState::Reserved; 2]);
+        is_true(&room);
+
         // Of several runs, the last is refused, and the first cannot be undone.
         let mut room = mixed();
         inject::just_before("mmap", || inject::order("mmap", REFUSED));
