@@ -68,6 +68,13 @@
 //! # Features
 //!
 //! - `std` (default): paths, `io::Error`, the time of a snapshot, keyed pages. Without it the crate is `no_std` and needs `alloc`.
+//! - `allow_exec`: all that executes: pages that can be executed (`MmapExec`, `Pages::make_exec`, `MmapOptions::map_exec`), flushes of
+//!   the instruction cache. Off by default. ([`protect`] and [`alloc()`] take any [`Protection`] with and without it: what they
+//!   make, no safe code can execute or write to.)
+//! - `deny_xw` (default): pages that can be written and executed at once cannot be spelled in types. Nothing without `allow_exec`.
+//!   With `default-features = false` and without it, there are `MmapExecMut`, `Pages::make_exec_mut` and
+//!   `MmapOptions::map_exec_mut`, which are `unsafe`. It takes something away, and Cargo unites the features that crates of a program
+//!   ask for: a library cannot rely on its being off.
 //!
 //! # Platforms
 //!
@@ -123,6 +130,10 @@ pub use error::{Error, ErrorKind, Operation, Result};
 pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
 pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub use pages::MmapExecMut;
+#[cfg(feature = "allow_exec")]
+pub use pages::{AllowExec, MmapExec};
 pub use pages::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Held, Mmap, MmapMut, MmapNone,
     MmapOptions, Pages, RawParts, ReadAccess, Together, WriteAccess,

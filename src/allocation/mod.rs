@@ -5,6 +5,7 @@ mod owned;
 mod pending;
 
 pub use near::alloc_near;
+pub(crate) use near::near;
 pub(crate) use owned::leave as give_up;
 pub use owned::{Allocation, SealedPages};
 pub(crate) use pending::give_back;
@@ -14,6 +15,7 @@ use crate::guard::unknown_bits;
 use crate::os;
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
+use core::ptr::NonNull;
 
 /// Allocates pages: at least `len` bytes, zeroed, private to this process, with a protection, at a place of the system's choice.
 ///
@@ -72,6 +74,17 @@ pub fn alloc(len: usize, protection: Protection) -> Result<Allocation> {
     }
 }
 
+/// The same for code that is written while the program runs.
+pub(crate) fn alloc_jit(len: usize, protection: Protection) -> Result<Allocation> {
+    pending::give_back();
+    let allocated = sensible(len, protection).and_then(|len| Ok((os::map_jit(len, protection)?, len)));
+    match allocated {
+        // SAFETY: `map_jit` gave exactly these pages, to nobody else.
+        Ok((base, len)) => Ok(unsafe { Allocation::own(base, len.bytes()) }),
+        Err(failure) => Err(failure.during(Operation::Allocate, None, None)),
+    }
+}
+
 fn sensible(len: usize, protection: Protection) -> core::result::Result<PageLen, Failure> {
     if Protection::all().contains(protection) { PageLen::covering(len) } else { Err(unknown_bits()) }
 }
@@ -113,11 +126,19 @@ fn sensible(len: usize, protection: Protection) -> core::result::Result<PageLen,
 /// # Ok::<(), folio::Error>(())
 /// ```
 pub fn alloc_at<T>(address: *const T, len: usize, protection: Protection) -> Result<Allocation> {
+    at(address.addr(), len, protection, os::map_at)
+}
+
+/// How pages at a place are mapped: `os::map_at` or `os::map_jit_at`.
+pub(crate) type MapAt = fn(PageRange, Protection) -> core::result::Result<NonNull<u8>, Failure>;
+
+/// The pages that `[address, address + len)` touches, mapped in a certain way.
+pub(crate) fn at(address: usize, len: usize, protection: Protection, map_at: MapAt) -> Result<Allocation> {
     pending::give_back();
-    let range = sensible(len, protection).and_then(|_| whole(address.addr(), len)).map_err(|failure| {
-        failure.during(Operation::Allocate, Some(PageRange::containing(address.addr())), None)
-    })?;
-    match os::map_at(range, protection) {
+    let range = sensible(len, protection)
+        .and_then(|_| whole(address, len))
+        .map_err(|failure| failure.during(Operation::Allocate, Some(PageRange::containing(address)), None))?;
+    match map_at(range, protection) {
         // SAFETY: `map_at` gave exactly these pages, to nobody else.
         Ok(base) => Ok(unsafe { Allocation::own(base, range.len()) }),
         Err(failure) => Err(failure.during(Operation::Allocate, Some(range), None)),

@@ -1,7 +1,7 @@
 //! Pages within reach of an address.
 
 use super::owned::Allocation;
-use super::{pending, sensible};
+use super::{MapAt, pending, sensible};
 use crate::error::{ErrorKind, Failure, Operation, Result};
 use crate::os;
 use crate::page;
@@ -52,15 +52,25 @@ pub fn alloc_near<T>(
     len: usize,
     protection: Protection,
 ) -> Result<Allocation> {
+    near(address.addr(), distance, len, protection, os::map_at)
+}
+
+/// The same, mapped in a certain way.
+pub(crate) fn near(
+    address: usize,
+    distance: usize,
+    len: usize,
+    protection: Protection,
+    map_at: MapAt,
+) -> Result<Allocation> {
     pending::give_back();
-    let address = address.addr();
     let here = PageRange::containing(address);
     let len =
         sensible(len, protection).map_err(|failure| failure.during(Operation::Allocate, Some(here), None))?;
     let reach =
         Reach { address, first: address.saturating_sub(distance), last: address.saturating_add(distance) };
     let window = reach.window();
-    let given = search(&reach, window, len, |pages| os::map_at(pages, protection));
+    let given = search(&reach, window, len, |pages| map_at(pages, protection));
     match given {
         // SAFETY: `map_at` gave exactly these pages, to nobody else.
         Ok(base) => Ok(unsafe { Allocation::own(base, len.bytes()) }),

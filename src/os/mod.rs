@@ -19,6 +19,7 @@
 //!                                               stepped to: backing(), usage()
 //! map(PageLen, Protection) -> NonNull<u8>       new zeroed private pages at a place of the system's choice
 //! map_at(PageRange, Protection) -> NonNull<u8>  exactly there; ErrorKind::Occupied when something is there
+//! map_jit, map_jit_at                           the same for code that is written while the program runs, where systems want to know
 //! unmap(PageRange)                              unsafe; a whole of what these two gave
 //! unmap_part(PageRange)                         unsafe; a part of what these gave, whose other parts live on: its memory is given
 //!                                               back, its addresses where the system can
@@ -36,6 +37,9 @@
 //! install_guard(PageRange)                      unsafe; drops the content, touching ends the process
 //! remove_guard(PageRange, Protection)           unsafe; fresh pages of that protection
 //! seal(PageRange)                               unsafe; no change any more, until the process ends
+//! flush_reads() -> bool                         with `allow_exec`: whether the next one reads the bytes
+//! flush_instructions(NonNull<[u8]>)             with `allow_exec`: unsafe; lets what was written be executed. (Bytes, not pages: a
+//!                                               cache has finer lines)
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! ```
@@ -109,6 +113,8 @@ mod listed;
 mod unix;
 
 // Compiled everywhere, so that they are checked everywhere.
+#[cfg(feature = "allow_exec")]
+mod icache;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]
 pub(crate) mod keyless;
 #[allow(dead_code, unused_imports, reason = "used where there is no other backend")]

@@ -88,6 +88,14 @@ pub(crate) fn map(_len: PageLen, _protection: Protection) -> Result<NonNull<u8>,
     Err(unsupported())
 }
 
+pub(crate) fn map_jit(_len: PageLen, _protection: Protection) -> Result<NonNull<u8>, Failure> {
+    Err(unsupported())
+}
+
+pub(crate) fn map_jit_at(_range: PageRange, _protection: Protection) -> Result<NonNull<u8>, Failure> {
+    Err(unsupported())
+}
+
 pub(crate) fn map_at(_range: PageRange, _protection: Protection) -> Result<NonNull<u8>, Failure> {
     Err(unsupported())
 }
@@ -180,6 +188,8 @@ pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
     Err(unsupported())
 }
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 

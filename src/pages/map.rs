@@ -29,6 +29,8 @@ pub(super) struct Map {
     /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
     unit: u8,
     content: Content,
+    /// Made for code that is written while the program runs.
+    jit: bool,
 }
 
 /// What the pages hold when nobody has written to them.
@@ -60,10 +62,10 @@ unsafe impl Sync for Map {}
 
 impl Map {
     /// The pages of an allocation, which grant what it was made with: the typed owner is to say the same.
-    pub(super) fn of(allocation: Allocation) -> Self {
+    pub(super) fn of(allocation: Allocation, jit: bool) -> Self {
         let (base, len) = allocation.into_parts();
         let unit = exponent(crate::page::size());
-        Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes }
+        Self { base, len, before: 0, after: 0, origin: None, locks: 0, unit, content: Content::Zeroes, jit }
     }
 
     /// The size of the pages that the mapping is made of, in bytes: between two of them it can be split.
@@ -130,8 +132,25 @@ impl Map {
     pub(super) unsafe fn protect(&mut self, from: Protection, to: Protection) -> Result<(), Error> {
         let Some(pages) = self.pages() else { return Ok(()) };
         // SAFETY: the caller's promise.
+        let changed = unsafe { self.change(pages, from, to) };
+        changed.map_err(|failure| failure.during(Operation::Protect, Some(pages), None))
+    }
+
+    /// The same, without what was being done; `pages` are all of the mapping's.
+    ///
+    /// # Safety
+    ///
+    /// As [`protect`](Self::protect).
+    #[inline]
+    pub(super) unsafe fn change(
+        &mut self,
+        pages: PageRange,
+        from: Protection,
+        to: Protection,
+    ) -> Result<(), Failure> {
+        // SAFETY: the caller's promise.
         let Err(failure) = (unsafe { os::protect(pages, to) }) else { return Ok(()) };
-        let failure = match failure.changed_part() {
+        Err(match failure.changed_part() {
             // What the system would need for it was there before: giving back what was makes mappings fewer again.
             // SAFETY: as above.
             Some(changed) if unsafe { os::protect(changed, from) }.is_ok() => failure.unchanged(),
@@ -140,8 +159,13 @@ impl Map {
                 failure
             }
             None => failure,
-        };
-        Err(failure.during(Operation::Protect, Some(pages), None))
+        })
+    }
+
+    /// Whether it was made for code that is written while the program runs.
+    #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+    pub(super) fn is_jit(&self) -> bool {
+        self.jit
     }
 
     /// Makes the mapping begin behind these of its pages, which do not grant what the typed owner says and cannot be made to: safe
@@ -276,6 +300,7 @@ impl Map {
             locks: this.locks,
             unit: this.unit,
             content: this.content,
+            jit: this.jit,
         }
     }
 
@@ -283,10 +308,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks, unit, content } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content, jit } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks, unit, content }
+        Self { base, len, before, after, origin, locks, unit, content, jit }
     }
 }
 
@@ -301,6 +326,7 @@ pub(super) struct Raw {
     locks: u32,
     unit: u8,
     content: Content,
+    jit: bool,
 }
 
 /// Of a power of two, which one.

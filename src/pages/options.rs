@@ -2,8 +2,9 @@
 
 use super::map::Map;
 use super::{ExecAccess, Mmap, MmapMut, MmapNone, Pages, ReadAccess, Together, WriteAccess};
-use crate::allocation::{alloc, alloc_at, alloc_near};
+use crate::allocation::{alloc, alloc_jit, at, near};
 use crate::error::{Failure, Operation, Result};
+use crate::os;
 use crate::page;
 use crate::protection::Protection;
 use crate::range::PageLen;
@@ -35,6 +36,7 @@ pub struct MmapOptions {
     before: usize,
     after: usize,
     locked: bool,
+    jit: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,7 @@ enum Place {
 impl MmapOptions {
     /// At least `len` bytes, rounded up to whole pages, at a place of the system's choice.
     pub fn new(len: usize) -> Self {
-        Self { len, place: Place::Anywhere, align: 1, before: 0, after: 0, locked: false }
+        Self { len, place: Place::Anywhere, align: 1, before: 0, after: 0, locked: false, jit: false }
     }
 
     /// With the first byte exactly at this address, which must be a multiple of [`page::size`], or not at all: what is mapped there
@@ -90,6 +92,30 @@ impl MmapOptions {
     pub fn locked(mut self) -> Self {
         self.locked = true;
         self
+    }
+
+    /// For code that is written while the program runs: what it takes to make the pages writable and executable at once
+    /// (without the feature `deny_xw`: `map_exec_mut`, `Pages::make_exec_mut`), and, where programs may not execute what they have
+    /// written, to be admitted all the same.
+    ///
+    /// # Platforms
+    ///
+    /// | macOS, iOS | `MAP_JIT`, which takes the entitlement `com.apple.security.cs.allow-jit` in programs with the hardened runtime; an address is a wish then, whose answer is checked |
+    /// |---|---|
+    /// | NetBSD | nothing more: `PROT_MPROTECT` for all rights is asked for with any mapping |
+    /// | OpenBSD | nothing: leave is given to programs that are linked with `-z wxneeded` and lie on a file system mounted with `wxallowed` |
+    /// | Windows | nothing: an arbitrary code guard is a matter of the whole process |
+    /// | others | nothing: any mapping will do |
+    #[cfg(feature = "allow_exec")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+    pub fn jit(mut self) -> Self {
+        self.jit = true;
+        self
+    }
+
+    #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+    pub(super) fn is_jit(&self) -> bool {
+        self.jit
     }
 }
 
@@ -146,7 +172,7 @@ impl MmapOptions {
     }
 
     #[inline]
-    fn make<R, W, X>(&self) -> Result<Pages<R, W, X>>
+    pub(super) fn make<R, W, X>(&self) -> Result<Pages<R, W, X>>
     where
         R: ReadAccess,
         W: WriteAccess,
@@ -159,7 +185,11 @@ impl MmapOptions {
             && self.after == 0
             && self.align.is_power_of_two()
             && self.align <= page::granularity();
-        let map = if plain { Map::of(alloc(self.len, protection)?) } else { self.arranged(protection)? };
+        let map = if plain && !self.jit {
+            Map::of(alloc(self.len, protection)?, false)
+        } else {
+            self.arranged(protection)?
+        };
         // SAFETY: the pages were mapped with just this protection.
         let mut pages = unsafe { Pages::from_map(map) };
         if self.locked {
@@ -198,13 +228,13 @@ impl MmapOptions {
         let failed = |failure: Failure| failure.during(Operation::Allocate, None, None);
         let plan = self.plan().map_err(failed)?;
         let whole = plan.whole.bytes();
+        let how = if self.jit { os::map_jit_at } else { os::map_at };
         let allocation = match self.place {
+            Place::Anywhere if self.jit => alloc_jit(whole, protection)?,
             Place::Anywhere => alloc(whole, protection)?,
-            Place::Near { address, distance } => {
-                alloc_near(core::ptr::without_provenance::<u8>(address), distance, whole, protection)?
-            }
+            Place::Near { address, distance } => near(address, distance, whole, protection, how)?,
             Place::At(address) => match address.checked_sub(plan.before) {
-                Some(first) => alloc_at(core::ptr::without_provenance::<u8>(first), whole, protection)?,
+                Some(first) => at(first, whole, protection, how)?,
                 None => {
                     return Err(failed(Failure::invalid(
                         "there is no room for guard pages below the address",
@@ -212,7 +242,7 @@ impl MmapOptions {
                 }
             },
         };
-        let mut map = Map::of(allocation);
+        let mut map = Map::of(allocation, self.jit);
         // Where the first byte is to be; there is room for it.
         let mask = self.align.wrapping_sub(1);
         let first = map.start().saturating_add(plan.before).saturating_add(mask) & !mask;

@@ -27,6 +27,21 @@ pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, F
     }
 }
 
+/// The same as `MAP_JIT`, without which the system never lets it be written and executed at once, and lets programs with the
+/// hardened runtime execute nothing that they have written.
+pub(crate) fn map_jit(len: PageLen, protection: Protection) -> Result<NonNull<u8>, Failure> {
+    let place = unix::map_jit(len, protection)?;
+    match PageRange::starting_at(place.as_ptr().expose_provenance(), len) {
+        Some(range) => settled(place, range, protection),
+        None => Ok(place),
+    }
+}
+
+/// The same at exactly this place, if nothing is there.
+pub(crate) fn map_jit_at(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
+    settled(unix::map_jit_at_wish(range, protection)?, range, protection)
+}
+
 /// New pages at exactly this place, if nothing is there.
 pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
     if unix::is_jit(protection) {

@@ -4,6 +4,8 @@
 //! something rests on them.
 
 mod change;
+#[cfg(feature = "allow_exec")]
+mod icache;
 mod offset;
 mod process;
 mod sys;
@@ -11,13 +13,17 @@ mod system;
 mod tags;
 mod walk;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, no_lock_on_fault as lock_on_fault, release,
     seal_unsupported as seal, unmap, unmap_part, yield_now,
 };
-pub(crate) use change::{map, map_at, protect, remove_guard, unlock};
+pub(crate) use change::{map, map_at, map_jit, map_jit_at, protect, remove_guard, unlock};
+#[cfg(feature = "allow_exec")]
+pub(crate) use icache::flush_instructions;
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

@@ -13,6 +13,8 @@ use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]
@@ -20,9 +22,9 @@ pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{granularity, no_page_sizes as huge_page_sizes, page_size, process_id};
 pub(crate) use super::listed::walk::{backing, query, usage};
 pub(crate) use super::unix::{
-    Access, accesses, give_back, install_guard, life, lock, map, map_at_if_free as map_at,
-    no_lock_on_fault as lock_on_fault, protect, release, remove_guard, seal_unsupported as seal, unlock,
-    unmap, unmap_part, yield_now,
+    Access, accesses, give_back, install_guard, life, lock, map, map as map_jit, map_at_if_free as map_at,
+    map_at_if_free as map_jit_at, no_lock_on_fault as lock_on_fault, protect, release, remove_guard,
+    seal_unsupported as seal, unlock, unmap, unmap_part, yield_now,
 };
 
 /// A process, held on to by its number and the time of its start.

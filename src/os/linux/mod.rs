@@ -1,6 +1,8 @@
 //! Linux and Android: `PROCMAP_QUERY` (6.11), and the text of `/proc/PID/maps` and `smaps` before that.
 
 mod change;
+#[cfg(feature = "allow_exec")]
+mod icache;
 mod kept;
 pub(crate) mod keys;
 mod lock;
@@ -18,11 +20,15 @@ mod why;
 mod tests;
 
 pub(crate) use change::{
-    Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
-    unmap_part,
+    Access, accesses, give_back, install_guard, map, map as map_jit, map_at, map_at as map_jit_at, protect,
+    release, remove_guard, seal, unmap, unmap_part,
 };
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::flush_reads;
+#[cfg(feature = "allow_exec")]
+pub(crate) use icache::flush_instructions;
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

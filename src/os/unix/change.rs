@@ -8,7 +8,7 @@ use crate::os::{Target, Walk};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use crate::region::Detail;
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 
 fn given(place: *mut c_void) -> Result<NonNull<u8>, Failure> {
@@ -23,6 +23,15 @@ pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, F
     match unsafe { sys::mmap(0, len, protection, 0) } {
         Ok(place) => given(place),
         Err(errno) => Err(why::not_mapped(errno, len.bytes(), protection)),
+    }
+}
+
+/// The same for code that is written while the program runs. It may be refused for that alone.
+pub(crate) fn map_jit(len: PageLen, protection: Protection) -> Result<NonNull<u8>, Failure> {
+    // SAFETY: at a place of the system's choice.
+    match unsafe { sys::mmap(0, len, protection, sys::JIT) } {
+        Ok(place) => given(place),
+        Err(errno) => Err(why::not_mapped(errno, len.bytes(), protection | Protection::EXECUTE)),
     }
 }
 
@@ -60,9 +69,18 @@ const WISHES: u32 = 8;
 
 /// New pages at exactly this place, if nothing is there: where the system takes it as a wish, and goes elsewhere if something is.
 pub(crate) fn map_at_wish(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
+    map_at_wish_as(range, protection, 0)
+}
+
+/// The same, as [`map_jit`]: with the flag for that, nothing but a wish is taken.
+pub(crate) fn map_jit_at_wish(range: PageRange, protection: Protection) -> Result<NonNull<u8>, Failure> {
+    map_at_wish_as(range, protection, sys::JIT)
+}
+
+fn map_at_wish_as(range: PageRange, protection: Protection, how: c_int) -> Result<NonNull<u8>, Failure> {
     let mut refused = None;
     for _ in 0..WISHES {
-        match wish(range, protection)? {
+        match wish(range, protection, how)? {
             Some(place) => return Ok(place),
             None => match place::refused_place(range) {
                 Some(failure) => return Err(failure),
@@ -80,10 +98,14 @@ const ELSEWHERE: &str = if cfg!(target_os = "illumos") {
 };
 
 /// Wishes for a place once; `None` when it is not to be had.
-pub(crate) fn wish(range: PageRange, protection: Protection) -> Result<Option<NonNull<u8>>, Failure> {
+pub(crate) fn wish(
+    range: PageRange,
+    protection: Protection,
+    how: c_int,
+) -> Result<Option<NonNull<u8>>, Failure> {
     let len = range.page_len()?;
     // SAFETY: a wish replaces nothing (mmap(2)).
-    match unsafe { sys::mmap(range.first(), len, protection, sys::WISH) } {
+    match unsafe { sys::mmap(range.first(), len, protection, sys::WISH | how) } {
         Ok(place) if place.addr() == range.first() => given(place).map(Some),
         Ok(elsewhere) => {
             unmap_elsewhere(elsewhere, len);

@@ -17,8 +17,8 @@ mod why;
 mod tests;
 
 pub(crate) use change::{
-    Access, accesses, give_back, install_guard, map, map_at_if_free, map_at_wish, protect, release,
-    remove_guard, seal_unsupported, sealed, unmap, unmap_part,
+    Access, accesses, give_back, install_guard, map, map_at_if_free, map_at_wish, map_jit, map_jit_at_wish,
+    protect, release, remove_guard, seal_unsupported, sealed, unmap, unmap_part,
 };
 pub(crate) use life::life;
 pub(crate) use lock::{lock, no_lock_on_fault, unlock, yield_now};

@@ -33,10 +33,11 @@ pub(crate) fn is_jit(protection: Protection) -> bool {
         && protection.contains(Protection::WRITE_EXECUTE)
 }
 
+/// What marks memory for code that is written while the program runs.
 #[cfg(target_vendor = "apple")]
-const JIT: c_int = libc::MAP_JIT;
+pub(super) const JIT: c_int = libc::MAP_JIT;
 #[cfg(not(target_vendor = "apple"))]
-const JIT: c_int = 0;
+pub(super) const JIT: c_int = 0;
 
 /// The place is a wish.
 #[cfg(target_os = "netbsd")]

@@ -1,6 +1,8 @@
 //! Windows: `VirtualAlloc`, `VirtualProtect`, `VirtualQueryEx`, `GetMappedFileName`, `QueryWorkingSetEx`.
 
 mod change;
+#[cfg(feature = "allow_exec")]
+mod icache;
 mod lock;
 mod parts;
 mod process;
@@ -11,12 +13,16 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use change::{
-    Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
-    unmap_part,
+    Access, accesses, give_back, install_guard, map, map as map_jit, map_at, map_at as map_jit_at, protect,
+    release, remove_guard, seal, unmap, unmap_part,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use icache::flush_instructions;
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;
