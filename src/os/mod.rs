@@ -114,7 +114,7 @@ mod unix;
 
 // Compiled everywhere, so that they are checked everywhere.
 #[cfg(feature = "allow_exec")]
-mod icache;
+pub(crate) mod icache;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]
 pub(crate) mod keyless;
 #[allow(dead_code, unused_imports, reason = "used where there is no other backend")]

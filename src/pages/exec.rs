@@ -14,6 +14,9 @@ use crate::protection::Protection;
 use core::ops::Range;
 use core::ptr::NonNull;
 
+#[cfg(test)]
+mod tests;
+
 /// Pages that can be read and executed.
 ///
 /// # Examples
