@@ -250,7 +250,7 @@ fn the_types_rights_are_the_systems() {
     assert_eq!(exec.start() % (1 << 20), 0);
     let high = exec.split_off(page).unwrap();
     let high = unwrap(unwrap(high.make_mut()).make_exec());
-    unwrap(exec.merge(high).map_err(|(high, error)| (high, error)));
+    unwrap(exec.merge(high));
     assert_eq!((exec.len(), shown(exec.end() - 1)), (4 * page, Protection::READ_EXECUTE));
     let function = the_types_rights_are_the_systems as *const () as usize;
     let near = MmapOptions::new(1).near(function, 256 << 20).jit().map_exec().unwrap();

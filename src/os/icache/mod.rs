@@ -42,27 +42,6 @@ pub(crate) const fn flush_reads() -> bool {
 #[cfg(test)]
 pub(crate) use testing::{flush_reads, reading};
 
-#[cfg(test)]
-mod testing {
-    use core::cell::Cell;
-
-    std::thread_local! {
-        static READING: Cell<bool> = const { Cell::new(false) };
-    }
-
-    pub(crate) fn flush_reads() -> bool {
-        super::READS || READING.get()
-    }
-
-    /// Runs `body` as on a processor whose flush reads.
-    pub(crate) fn reading<T>(body: impl FnOnce() -> T) -> T {
-        READING.set(true);
-        let done = body();
-        READING.set(false);
-        done
-    }
-}
-
 /// What all flushes begin with: where data and instructions are one to the processor, it is for the compiler to have written all
 /// by then. In tests also a point to fail at, though it is a call of the system on few.
 pub(super) fn begin() -> Result<(), Failure> {
@@ -125,4 +104,25 @@ pub(crate) unsafe fn flush_instructions(bytes: NonNull<[u8]>) -> Result<(), Fail
     begin()?;
     // SAFETY: the caller's promise.
     if unsafe { by_program(bytes) } { Ok(()) } else { Err(unknown()) }
+}
+
+#[cfg(test)]
+mod testing {
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static READING: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(crate) fn flush_reads() -> bool {
+        super::READS || READING.get()
+    }
+
+    /// Runs `body` as on a processor whose flush reads.
+    pub(crate) fn reading<T>(body: impl FnOnce() -> T) -> T {
+        READING.set(true);
+        let done = body();
+        READING.set(false);
+        done
+    }
 }
