@@ -23,4 +23,5 @@ export LD_LIBRARY_PATH="$usr/lib/x86_64-linux-gnu:$usr/lib:$root/x/lib/x86_64-li
 export RUSTC="$usr/bin/rustc" CARGO_TARGET_DIR="$root/target" RUSTFLAGS="-D warnings"
 "$RUSTC" --version
 "$usr/bin/cargo" check --quiet -p folio --no-default-features
-"$usr/bin/cargo" test -p folio --lib --tests
+"$usr/bin/cargo" check --quiet -p folio --no-default-features --features std,allow_exec
+"$usr/bin/cargo" test -p folio --features allow_exec --lib --tests

@@ -15,6 +15,7 @@ for target in "$@"; do
     for_target() { "$CARGO" "$1" --quiet -Zbuild-std --target "$target" "${@:2}"; }
     for_target check -p folio --all-features
     for_target check -p folio --no-default-features
+    for_target check -p folio --no-default-features --features std,allow_exec
     case $target in
         wasm32*) ;;
         *) for_target check -p folio --all-features --tests; for_target check -p folio-cli ;;

@@ -111,6 +111,8 @@ pub enum Operation {
     Access,
     /// Making pages unchangeable: [`seal`](crate::seal), [`Allocation::seal`](crate::Allocation::seal).
     Seal,
+    /// Letting the processor execute what was written: `Pages::flush_icache`, with the feature `allow_exec`.
+    FlushInstructions,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
     Key,
     /// Reading the limits of this process and machine: [`Limits::current`](crate::Limits::current).
@@ -149,6 +151,7 @@ impl fmt::Display for Operation {
             Self::TakeBack => "take back",
             Self::Access => "access",
             Self::Seal => "seal",
+            Self::FlushInstructions => "flush the instruction cache of",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
             Self::Page => "compute a page boundary",

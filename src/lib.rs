@@ -71,6 +71,13 @@
 //! # Features
 //!
 //! - `std` (default): paths, `io::Error`, the time of a snapshot, keyed pages. Without it the crate is `no_std` and needs `alloc`.
+//! - `allow_exec`: all that executes: pages that can be executed (`MmapExec`, `Pages::make_exec`, `MmapOptions::map_exec`), flushes of
+//!   the instruction cache. Off by default. ([`protect`] and [`alloc()`] take any [`Protection`] with and without it: what they
+//!   make, no safe code can execute or write to.)
+//! - `deny_xw` (default): pages that can be written and executed at once cannot be spelled in types. Nothing without `allow_exec`.
+//!   With `default-features = false` and without it, there are `MmapExecMut`, `Pages::make_exec_mut` and
+//!   `MmapOptions::map_exec_mut`, which are `unsafe`. It takes something away, and Cargo unites the features that crates of a program
+//!   ask for: a library cannot rely on its being off.
 //!
 //! # Platforms
 //!
@@ -131,6 +138,10 @@ pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard
 #[cfg(feature = "std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use os::AsFile;
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub use pages::MmapExecMut;
+#[cfg(feature = "allow_exec")]
+pub use pages::{AllowExec, MmapExec, ReservedExec};
 pub use pages::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Fallback, FreedLazily, Held, Mmap,
     MmapMut, MmapNone, MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation,

@@ -104,7 +104,7 @@ fn errors_name_the_page_and_change_nothing() {
         room.commit(pages(4..6), R).unwrap_err(),
         room.protect(pages(4..6), R).unwrap_err(),
         room.decommit(..).unwrap_err(),
-        room.carve::<folio::AllowRead, folio::DenyWrite, folio::DenyExec>(pages(5..6)).unwrap_err(),
+        room.carve::<folio::AllowRead, folio::DenyWrite>(pages(5..6)).unwrap_err(),
     ] {
         assert_eq!((error.kind(), error.range()), (ErrorKind::Occupied, fifth.clone()), "{error}");
     }
@@ -118,7 +118,7 @@ fn errors_name_the_page_and_change_nothing() {
             room.commit(range.clone(), R).err(),
             room.protect(range.clone(), R).err(),
             room.decommit(range.clone()).err(),
-            room.carve::<folio::AllowRead, folio::DenyWrite, folio::DenyExec>(range.clone()).err(),
+            room.carve::<folio::AllowRead, folio::DenyWrite>(range.clone()).err(),
         ];
         for error in errors.into_iter().flatten() {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{range:?}: {error}");
@@ -133,7 +133,7 @@ fn errors_name_the_page_and_change_nothing() {
     assert_eq!(room.commit(pages(0..1), bits).unwrap_err().kind(), ErrorKind::InvalidInput);
     let execute = room.commit(pages(0..1), Protection::READ_EXECUTE).unwrap_err();
     assert_eq!(execute.kind(), ErrorKind::NotPermitted);
-    assert!(room.carve::<folio::AllowRead, folio::DenyWrite, folio::DenyExec>(0..0).is_err());
+    assert!(room.carve::<folio::AllowRead, folio::DenyWrite>(0..0).is_err());
     // Nothing of no pages.
     room.commit(size..size, R).unwrap();
     room.protect(0..0, R).unwrap();
@@ -334,9 +334,7 @@ fn touching_what_has_no_memory_ends_the_process() {
         match what.to_str().unwrap() {
             "reserved" => at = at.wrapping_add(page::size()),
             "decommitted" => room.decommit(..).unwrap(),
-            "dropped" => {
-                drop(room.carve::<folio::AllowRead, folio::AllowWrite, folio::DenyExec>(pages(0..1)).unwrap())
-            }
+            "dropped" => drop(room.carve::<folio::AllowRead, folio::AllowWrite>(pages(0..1)).unwrap()),
             "left" => {
                 let _other: Mmap = room.carve(pages(1..2)).unwrap();
                 std::mem::forget(_other);

@@ -151,7 +151,12 @@ fn large(bench: &mut Bench) {
                 huge(black_box(len), |place| touch_bare(place, len));
             }),
             Contender::aiming("folio: the largest pages that fit", 1.05, || {
-                touch(&mut MmapOptions::new(black_box(len)).largest_pages().map_mut().unwrap());
+                touch(
+                    &mut MmapOptions::new(black_box(len))
+                        .largest_pages(folio::Fallback::Transparent)
+                        .map_mut()
+                        .unwrap(),
+                );
             }),
             Contender::new("mmap + munmap, pages of 4 KiB", || {
                 let place = anonymous(black_box(len));

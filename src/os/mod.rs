@@ -61,6 +61,9 @@
 //! unmaps_together() -> bool                     whether `unmap` takes neighbours that were mapped one by one
 //! lengthen(PageRange, PageLen, moving)          unsafe; a longer mapping of private zeroed pages, elsewhere only if `moving`;
 //!                                               ErrorKind::Unsupported where that is to be done by copying
+//! flush_reads() -> bool                         with `allow_exec`: whether the next one reads the bytes
+//! flush_instructions(NonNull<[u8]>)             with `allow_exec`: unsafe; lets what was written be executed. (Bytes, not pages: a
+//!                                               cache has finer lines)
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! ```
@@ -134,6 +137,8 @@ mod listed;
 mod unix;
 
 // Compiled everywhere, so that they are checked everywhere.
+#[cfg(feature = "allow_exec")]
+pub(crate) mod icache;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]
 pub(crate) mod keyless;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]

@@ -287,6 +287,8 @@ pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
     Err(unsupported())
 }
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unmovable::lengthen;

@@ -33,7 +33,7 @@ pub trait WriteAccess: sealed::Sealed + Debug + Send + Sync + Unpin + 'static {
     const RIGHTS: Protection;
 }
 
-/// Whether what is in pages can be executed: [`DenyExec`], for now.
+/// Whether what is in pages can be executed: [`DenyExec`], or, with the feature `allow_exec`, `AllowExec`.
 pub trait ExecAccess: sealed::Sealed + Debug + Send + Sync + Unpin + 'static {
     /// The right on this axis, or none.
     const RIGHTS: Protection;
@@ -52,7 +52,15 @@ marker! {
     DenyExec: ExecAccess = Protection::NONE;
 }
 
-/// The pairs of write and execute access that a mapping can have: never both allowed.
+#[cfg(feature = "allow_exec")]
+marker! {
+    /// What is in the pages can be executed.
+    #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+    AllowExec: ExecAccess = Protection::EXECUTE;
+}
+
+/// The pairs of write and execute access that a mapping can have: never both allowed, unless the feature `allow_exec` is on and
+/// `deny_xw`, which is on by default, is off.
 ///
 /// Write and execute together is what an attacker wants most: a hole that lets him write is then one that lets him run code.
 pub trait Together: sealed::Sealed {}
@@ -61,3 +69,8 @@ impl<W: WriteAccess, X: ExecAccess> sealed::Sealed for (W, X) {}
 
 impl Together for (AllowWrite, DenyExec) {}
 impl Together for (DenyWrite, DenyExec) {}
+#[cfg(feature = "allow_exec")]
+#[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+impl Together for (DenyWrite, AllowExec) {}
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+impl Together for (AllowWrite, AllowExec) {}

@@ -7,7 +7,7 @@ use super::{
 use crate::error::Error;
 
 /// What a change of rights gives: the mapping with its new type, or as it was with the reason.
-type Changed<To, From> = Result<To, (From, Error)>;
+pub(super) type Changed<To, From> = Result<To, (From, Error)>;
 
 impl<R, W, X> Pages<R, W, X>
 where
@@ -17,7 +17,7 @@ where
     (W, X): Together,
 {
     #[inline]
-    fn change<R2, W2, X2>(self) -> Changed<Pages<R2, W2, X2>, Self>
+    pub(super) fn change<R2, W2, X2>(self) -> Changed<Pages<R2, W2, X2>, Self>
     where
         R2: ReadAccess,
         W2: WriteAccess,
@@ -71,6 +71,16 @@ where
     pub fn make_mut(self) -> Result<MmapMut, (Self, Error)> {
         self.change::<AllowRead, AllowWrite, DenyExec>()
     }
+
+    /// Lets the pages be written and not executed; whether they can be read stays as it is.
+    ///
+    /// # Cost, errors
+    ///
+    /// As [`make_none`](Self::make_none).
+    #[inline]
+    pub fn allow_write_no_exec(self) -> Result<Pages<R, AllowWrite, DenyExec>, (Self, Error)> {
+        self.change::<R, AllowWrite, DenyExec>()
+    }
 }
 
 impl<W, X> Pages<DenyRead, W, X>
@@ -107,21 +117,15 @@ where
     }
 }
 
-impl<R, X> Pages<R, DenyWrite, X>
-where
-    R: ReadAccess,
-    X: ExecAccess,
-    (DenyWrite, X): Together,
-    (AllowWrite, X): Together,
-{
+impl<R: ReadAccess> Pages<R, DenyWrite, DenyExec> {
     /// Lets the pages be written, too.
     ///
     /// # Cost, errors
     ///
     /// As [`make_none`](Self::make_none).
     #[inline]
-    pub fn allow_write(self) -> Result<Pages<R, AllowWrite, X>, (Self, Error)> {
-        self.change::<R, AllowWrite, X>()
+    pub fn allow_write(self) -> Result<Pages<R, AllowWrite, DenyExec>, (Self, Error)> {
+        self.change::<R, AllowWrite, DenyExec>()
     }
 }
 
@@ -156,6 +160,9 @@ macro_rules! try_from {
         }
     )*};
 }
+
+#[cfg(feature = "allow_exec")]
+pub(super) use try_from;
 
 try_from! {
     MmapNone => Mmap by make_read_only;

@@ -40,6 +40,8 @@ pub(super) struct Map {
     pub(super) content: Content,
     /// Whether some of the pages may have a flag (wiped on fork, not in core dumps) that fresh ones in their place would not.
     pub(super) marked: bool,
+    /// Made for code that is written while the program runs.
+    pub(super) jit: bool,
 }
 
 /// What the pages hold when nobody has written to them.
@@ -76,6 +78,7 @@ impl Map {
             unit,
             content: Content::Zeroes,
             marked: false,
+            jit: false,
         }
     }
 
@@ -97,6 +100,7 @@ impl Map {
             unit,
             content: Content::Zeroes,
             marked: false,
+            jit: false,
         }
     }
 
@@ -200,7 +204,18 @@ impl Map {
         // SAFETY: inside the mapping (the caller's promise).
         let base = unsafe { first.add(before) };
         let unit = exponent(unit);
-        let mut map = Self { base, len, before, after, origin: None, locks: 0, unit, content, marked: false };
+        let mut map = Self {
+            base,
+            len,
+            before,
+            after,
+            origin: None,
+            locks: 0,
+            unit,
+            content,
+            marked: false,
+            jit: false,
+        };
         if attached.is_needed() {
             map.origin = map.extent().map(|whole| Arc::new(Origin::whole(whole, attached)));
         }
@@ -311,8 +326,25 @@ impl Map {
     pub(super) unsafe fn protect(&mut self, from: Protection, to: Protection) -> Result<(), Error> {
         let Some(pages) = self.pages() else { return Ok(()) };
         // SAFETY: the caller's promise.
+        let changed = unsafe { self.change(pages, from, to) };
+        changed.map_err(|failure| failure.during(Operation::Protect, Some(pages), None))
+    }
+
+    /// The same, without what was being done; `pages` are all of the mapping's.
+    ///
+    /// # Safety
+    ///
+    /// As [`protect`](Self::protect).
+    #[inline]
+    pub(super) unsafe fn change(
+        &mut self,
+        pages: PageRange,
+        from: Protection,
+        to: Protection,
+    ) -> Result<(), Failure> {
+        // SAFETY: the caller's promise.
         let Err(failure) = (unsafe { os::protect(pages, to) }) else { return Ok(()) };
-        let failure = match failure.changed_part() {
+        Err(match failure.changed_part() {
             // What the system would need for it was there before: giving back what was makes mappings fewer again.
             // SAFETY: as above.
             Some(changed) if unsafe { os::protect(changed, from) }.is_ok() => failure.unchanged(),
@@ -321,8 +353,13 @@ impl Map {
                 failure
             }
             None => failure,
-        };
-        Err(failure.during(Operation::Protect, Some(pages), None))
+        })
+    }
+
+    /// Whether it was made for code that is written while the program runs.
+    #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+    pub(super) fn is_jit(&self) -> bool {
+        self.jit
     }
 
     /// Makes the mapping begin behind these of its pages, which do not grant what the typed owner says and cannot be made to: safe
@@ -484,6 +521,7 @@ impl Map {
             unit: this.unit,
             content: this.content,
             marked: this.marked,
+            jit: this.jit,
         }
     }
 
@@ -491,10 +529,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks, unit, content, marked } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content, marked, jit } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks, unit, content, marked }
+        Self { base, len, before, after, origin, locks, unit, content, marked, jit }
     }
 }
 
@@ -510,6 +548,7 @@ pub(super) struct Raw {
     unit: u8,
     content: Content,
     marked: bool,
+    jit: bool,
 }
 
 /// Of a power of two, which one.

@@ -6,6 +6,8 @@
 
 mod access;
 mod convert;
+#[cfg(feature = "allow_exec")]
+mod exec;
 #[cfg(feature = "std")]
 mod files;
 mod flush;
@@ -19,10 +21,18 @@ mod resize;
 mod tests;
 mod upkeep;
 
+#[cfg(feature = "allow_exec")]
+pub use access::AllowExec;
 pub use access::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, ReadAccess, Together, WriteAccess,
 };
+#[cfg(feature = "allow_exec")]
+pub use exec::MmapExec;
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub use exec::MmapExecMut;
 pub use options::{Fallback, MmapOptions};
+#[cfg(feature = "allow_exec")]
+pub use reserve::ReservedExec;
 pub use reserve::{PartState, Parts, Reservation, ReservationPart, Reserved, ReservedMut, ReservedNone};
 pub use upkeep::FreedLazily;
 
@@ -49,8 +59,8 @@ use map::{Map, Raw};
 /// | [`MmapNone`] | – | – | – |
 /// | [`Mmap`] | yes | – | – |
 /// | [`MmapMut`] | yes | yes | – |
-///
-/// (Pages that can be executed are to come; the third parameter is theirs.)
+/// | `MmapExec`, with the feature `allow_exec` | yes | – | yes |
+/// | `MmapExecMut`, with `allow_exec` and without `deny_xw` | yes | yes | yes |
 ///
 /// # What is denied
 ///
@@ -124,6 +134,26 @@ use map::{Map, Raw};
 /// println!("{all:?}");
 /// # Ok::<(), folio::Error>(())
 /// ```
+#[cfg_attr(
+    not(feature = "allow_exec"),
+    doc = "```compile_fail,E0599
+let pages = folio::Pages::new(1)?;
+let pages = pages.make_exec(); // no such method without the feature `allow_exec`
+# Ok::<(), folio::Error>(())
+```
+
+```compile_fail,E0432
+use folio::MmapExec;
+```
+
+```compile_fail,E0432
+use folio::AllowExec;
+```
+
+```compile_fail,E0599
+let pages = folio::MmapOptions::new(1).map_exec();
+```"
+)]
 #[must_use = "the pages are unmapped when the value is dropped"]
 pub struct Pages<R = AllowRead, W = AllowWrite, X = DenyExec>
 where

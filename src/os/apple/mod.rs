@@ -4,6 +4,8 @@
 //! something rests on them.
 
 mod change;
+#[cfg(feature = "allow_exec")]
+mod icache;
 mod offset;
 mod process;
 mod sys;
@@ -11,6 +13,8 @@ mod system;
 mod tags;
 mod walk;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unix::{
@@ -23,6 +27,8 @@ pub(crate) use super::unix::{
 };
 pub(crate) use super::unmovable::lengthen;
 pub(crate) use change::{map, map_at, map_with, protect, remove_guard, unlock};
+#[cfg(feature = "allow_exec")]
+pub(crate) use icache::flush_instructions;
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

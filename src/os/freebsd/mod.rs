@@ -13,6 +13,8 @@ use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]

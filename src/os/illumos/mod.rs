@@ -15,6 +15,8 @@ use crate::region::{Backing, BackingKind, Detail};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 #[cfg(feature = "std")]

@@ -35,7 +35,7 @@ pub(crate) fn map(len: PageLen, protection: Protection) -> Result<NonNull<u8>, F
     match mapped {
         // The lowest page is never given without being asked for, and of nobody at all by `mmap_min_addr`.
         Ok(place) => NonNull::new(place.cast()).ok_or_else(|| Failure::new(ErrorKind::System)),
-        Err(errno) => Err(why::not_mapped(errno, len.bytes())),
+        Err(errno) => Err(why::executable(why::not_mapped(errno, len.bytes()), protection)),
     }
 }
 
@@ -55,6 +55,9 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
     match mapped {
         // SAFETY: just mapped, and nobody was told.
         Ok(place) => unsafe { only_there(place, range) },
+        Err(errno @ Errno::ACCESS) => {
+            Err(why::executable(not_mapped_at(range, errno, len.bytes()), protection))
+        }
         Err(errno) => Err(not_mapped_at(range, errno, len.bytes())),
     }
 }
@@ -194,6 +197,7 @@ fn not_protected(range: PageRange, protection: Protection, errno: Errno) -> Fail
         Errno::INVAL => Failure::system(ErrorKind::Unsupported, errno.raw_os_error()),
         _ => Failure::system(ErrorKind::System, errno.raw_os_error()),
     };
+    let failure = why::executable(failure, protection);
     match changed {
         // Not known: all of it may be.
         _ if walked.is_err() => failure.changed(range),

@@ -2,6 +2,8 @@
 
 mod advise;
 mod change;
+#[cfg(feature = "allow_exec")]
+mod icache;
 mod kept;
 pub(crate) mod keys;
 mod lock;
@@ -30,6 +32,10 @@ pub(crate) use change::{
 };
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::flush_reads;
+#[cfg(feature = "allow_exec")]
+pub(crate) use icache::flush_instructions;
 pub(crate) use process::{Target, process_id};
 pub(crate) use request::{
     Attached, file_facts, flush, map_with, name, prefer_huge, read_in, unmaps_together,

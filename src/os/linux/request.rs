@@ -131,6 +131,9 @@ fn not_mapped(request: &Request<'_>, errno: Errno) -> Failure {
                 .detail("the kernel has no huge pages of this size")
                 .remedy("page::huge_sizes tells which there are")
         }
+        (Content::Zeroes, Errno::ACCESS) => {
+            why::executable(why::not_mapped(errno, request.len.bytes()), request.protection)
+        }
         (Content::Zeroes, _) => match at {
             Some(range) => not_mapped_at(range, errno, request.len.bytes()),
             None => why::not_mapped(errno, request.len.bytes()),

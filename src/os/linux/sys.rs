@@ -161,7 +161,7 @@ fn last_errno() -> Errno {
 
 /// A word as the variadic `syscall` takes it.
 #[expect(clippy::as_conversions, reason = "a bit pattern: c_ulong is as wide as usize on Linux")]
-fn word(value: usize) -> libc::c_ulong {
+pub(super) fn word(value: usize) -> libc::c_ulong {
     value as libc::c_ulong
 }
 
@@ -210,7 +210,7 @@ pub(super) fn can_seal() -> bool {
 
 const SYS_MSEAL: libc::c_long = 462;
 
-fn result(result: libc::c_long) -> io::Result<libc::c_long> {
+pub(super) fn result(result: libc::c_long) -> io::Result<libc::c_long> {
     if result == -1 { Err(last_errno()) } else { Ok(result) }
 }
 

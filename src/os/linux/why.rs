@@ -5,6 +5,7 @@ use super::sys;
 use super::system::{lock_limit, status_figure};
 use super::walk::{Walk, query};
 use crate::error::{ErrorKind, Failure};
+use crate::protection::Protection;
 use crate::range::{PageRange, wide};
 use crate::region::Detail;
 use rustix::io::Errno;
@@ -99,6 +100,19 @@ pub(super) fn mappings() -> Option<u64> {
         }
     }
     Some(count)
+}
+
+/// Adds to a refusal what a program can do that may not execute what it has written.
+pub(super) fn executable(failure: Failure, protection: Protection) -> Failure {
+    if failure.kind() != ErrorKind::NotPermitted || !protection.contains(Protection::EXECUTE) {
+        return failure;
+    }
+    failure
+        .detail("a policy forbids this program to execute what it has written, or the memory is sealed or mapped for less")
+        .remedy(
+            "see which policy it is: SELinux (allow the program execmem), PaX (paxctl -m), systemd (MemoryDenyWriteExecute=), or \
+             PR_SET_MDWE, which nothing takes back",
+        )
 }
 
 /// Why `mmap` of so many bytes failed.

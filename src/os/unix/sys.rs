@@ -40,10 +40,11 @@ pub(super) fn uncounted(protection: Protection) -> c_int {
     if cfg!(target_os = "illumos") && protection.is_empty() { libc::MAP_NORESERVE } else { 0 }
 }
 
+/// What marks memory for code that is written while the program runs.
 #[cfg(target_vendor = "apple")]
-const JIT: c_int = libc::MAP_JIT;
+pub(super) const JIT: c_int = libc::MAP_JIT;
 #[cfg(not(target_vendor = "apple"))]
-const JIT: c_int = 0;
+pub(super) const JIT: c_int = 0;
 
 /// The place is a wish.
 #[cfg(target_os = "netbsd")]

@@ -24,6 +24,18 @@ const TOGETHER: &str = if cfg!(target_vendor = "apple") {
     "grant the two one after the other"
 };
 
+/// How a program gets leave to execute what it has written.
+const ALONE: &str = if cfg!(target_vendor = "apple") {
+    "sign the program with the entitlement com.apple.security.cs.allow-jit and make the mapping with MmapOptions::jit, or with \
+     com.apple.security.cs.allow-unsigned-executable-memory; iOS and its kin grant it to debugged programs and browsers alone"
+} else if cfg!(target_os = "netbsd") {
+    "lift PaX MPROTECT for the program (paxctl +m)"
+} else if cfg!(target_os = "openbsd") {
+    "link the program with -z wxneeded and put it on a file system mounted with wxallowed"
+} else {
+    "see which policy of the system forbids it"
+};
+
 /// A protection that is not to be had.
 pub(crate) fn not_granted(failure: Failure, protection: Protection) -> Failure {
     if protection.contains(Protection::WRITE_EXECUTE) {
@@ -31,7 +43,11 @@ pub(crate) fn not_granted(failure: Failure, protection: Protection) -> Failure {
             .detail("the system does not grant this program writing and executing at once")
             .remedy(TOGETHER)
     } else if protection.contains(Protection::EXECUTE) {
-        failure.detail("the system does not let this program execute this memory")
+        failure
+            .detail(
+                "the system does not let this program execute what it has written, or the memory is mapped for less",
+            )
+            .remedy(ALONE)
     } else {
         failure
     }
@@ -117,7 +133,7 @@ pub(super) fn not_protected(errno: Errno, protection: Protection) -> Failure {
         Errno(libc::EPERM) if CAN_SEAL => super::change::sealed(errno),
         Errno(libc::EACCES | libc::EPERM | libc::ENOTSUP | libc::EINVAL) => {
             let failure = errno.system(ErrorKind::NotPermitted);
-            if protection.contains(Protection::WRITE_EXECUTE) {
+            if protection.contains(Protection::EXECUTE) {
                 return not_granted(failure, protection);
             }
             failure.detail("a mapping of a file that was opened without this right, or more than the pages may be given at most")

@@ -2,6 +2,8 @@
 
 mod advise;
 mod change;
+#[cfg(feature = "allow_exec")]
+mod icache;
 mod lock;
 mod parts;
 mod process;
@@ -14,6 +16,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unmovable::lengthen;
@@ -24,6 +28,8 @@ pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
     unmap_part,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use icache::flush_instructions;
 pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 #[cfg(feature = "std")]
 pub(crate) use process::os_str;

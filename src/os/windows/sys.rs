@@ -33,7 +33,7 @@ use windows_sys::Win32::System::Threading::{
 pub(super) struct Code(pub(super) u32);
 
 impl Code {
-    fn last() -> Self {
+    pub(super) fn last() -> Self {
         // SAFETY: reads a number of this thread; no precondition (MSDN, GetLastError).
         Self(unsafe { GetLastError() })
     }

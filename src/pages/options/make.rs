@@ -33,7 +33,7 @@ pub(super) fn rounded(len: usize) -> core::result::Result<usize, Failure> {
 
 impl MmapOptions<'_> {
     #[inline]
-    pub(super) fn make<R, W, X>(&self) -> Result<Pages<R, W, X>>
+    pub(in crate::pages) fn make<R, W, X>(&self) -> Result<Pages<R, W, X>>
     where
         R: ReadAccess,
         W: WriteAccess,
@@ -128,7 +128,8 @@ impl MmapOptions<'_> {
         };
         self.consistent(more).map_err(|failure| self.failed(failure))?;
         give_back();
-        let (map, transparent) = self.special(more, protection)?;
+        let (mut map, transparent) = self.special(more, protection)?;
+        map.jit = more.jit;
         let Some(pages) = map.pages() else { return Ok(map) };
         if transparent {
             // A hint.

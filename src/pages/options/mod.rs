@@ -102,6 +102,7 @@ struct More<'f> {
     populate: bool,
     no_reserve: bool,
     stack: bool,
+    jit: bool,
     node: Option<u32>,
     name: Option<&'f CStr>,
     /// Two of what there can be only one of.
@@ -507,6 +508,30 @@ impl<'f> MmapOptions<'f> {
     pub fn name(mut self, name: &'f CStr) -> Self {
         self.more().name = Some(name);
         self
+    }
+
+    /// For code that is written while the program runs: what it takes to make the pages writable and executable at once
+    /// (without the feature `deny_xw`: `map_exec_mut`, `Pages::make_exec_mut`), and, where programs may not execute what they have
+    /// written, to be admitted all the same.
+    ///
+    /// # Platforms
+    ///
+    /// | macOS, iOS | `MAP_JIT`, which takes the entitlement `com.apple.security.cs.allow-jit` in programs with the hardened runtime; an address is a wish then, whose answer is checked |
+    /// |---|---|
+    /// | NetBSD | nothing more: `PROT_MPROTECT` for all rights is asked for with any mapping |
+    /// | OpenBSD | nothing: leave is given to programs that are linked with `-z wxneeded` and lie on a file system mounted with `wxallowed` |
+    /// | Windows | nothing: an arbitrary code guard is a matter of the whole process |
+    /// | others | nothing: any mapping will do |
+    #[cfg(feature = "allow_exec")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+    pub fn jit(mut self) -> Self {
+        self.more().jit = true;
+        self
+    }
+
+    #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+    pub(super) fn is_jit(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.jit)
     }
 
     fn more(&mut self) -> &mut More<'f> {

@@ -88,6 +88,7 @@ impl MmapOptions<'_> {
             request.populate = more.populate;
             request.no_reserve = more.no_reserve;
             request.stack = more.stack;
+            request.jit = more.jit;
             request.node = more.node;
         }
         request

@@ -9,5 +9,7 @@ mod space;
 mod tests;
 
 pub use reservation::{PartState, Parts, Reservation, ReservationPart};
+#[cfg(feature = "allow_exec")]
+pub use reserved::ReservedExec;
 pub use reserved::{Reserved, ReservedMut, ReservedNone};
 pub(super) use space::Space;

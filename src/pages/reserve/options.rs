@@ -1,6 +1,8 @@
 //! Where and how address space is set aside.
 
 use super::reservation::Reservation;
+#[cfg(feature = "allow_exec")]
+use super::reserved::ReservedExec;
 use super::reserved::{Reserved, ReservedMut, ReservedNone};
 use crate::error::Result;
 use crate::pages::MmapOptions;
@@ -52,6 +54,18 @@ impl MmapOptions<'_> {
     /// As [`reserve`](Self::reserve).
     #[inline]
     pub fn reserve_mut(&self) -> Result<ReservedMut> {
+        self.set_aside().map(Reserved::from_map)
+    }
+
+    /// Address space for pages that can be read and executed: see [`ReservedExec`].
+    ///
+    /// # Cost, errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    #[cfg(feature = "allow_exec")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+    #[inline]
+    pub fn reserve_exec(&self) -> Result<ReservedExec> {
         self.set_aside().map(Reserved::from_map)
     }
 

@@ -8,7 +8,7 @@ use crate::os;
 use crate::page;
 use crate::pages::map::Map;
 use crate::pages::origin::Origin;
-use crate::pages::{ExecAccess, MmapOptions, Pages, ReadAccess, Together, WriteAccess};
+use crate::pages::{DenyExec, ExecAccess, MmapOptions, Pages, ReadAccess, Together, WriteAccess};
 use crate::protection::Protection;
 use crate::range::PageRange;
 use alloc::sync::Arc;
@@ -174,7 +174,8 @@ fn admitted(protection: Protection) -> core::result::Result<(), Failure> {
     }
     if protection.contains(Protection::EXECUTE) {
         return Err(Failure::new(ErrorKind::NotPermitted)
-            .detail("pages that are executed need a mapping of their own"));
+            .detail("only typed pages can be executed")
+            .remedy("carve them out and convert them (Pages::make_exec, feature allow_exec); they can be taken back as they are"));
     }
     Ok(())
 }
@@ -400,7 +401,8 @@ impl Reservation {
 
     /// Makes typed pages of a range, which live on their own until they are dropped or [taken back](Self::take_back).
     ///
-    /// What is reserved only is committed; what is committed keeps what it holds, and is given the rights of the type.
+    /// What is reserved only is committed; what is committed keeps what it holds, and is given the rights of the type. Pages that are to
+    /// be executed are carved out without that right and given it then (`Pages::make_exec`, which sees to all that it takes).
     ///
     /// # Cost
     ///
@@ -425,12 +427,11 @@ impl Reservation {
     /// assert_eq!(room.get(page::size()..2 * page::size())?[0], 1);
     /// # Ok::<(), folio::Error>(())
     /// ```
-    pub fn carve<R, W, X>(&mut self, range: impl RangeBounds<usize>) -> Result<Pages<R, W, X>>
+    pub fn carve<R, W>(&mut self, range: impl RangeBounds<usize>) -> Result<Pages<R, W, DenyExec>>
     where
         R: ReadAccess,
         W: WriteAccess,
-        X: ExecAccess,
-        (W, X): Together,
+        (W, DenyExec): Together,
     {
         let operation = Operation::Carve;
         let range = self.whole_pages(range, operation)?;
@@ -442,7 +443,7 @@ impl Reservation {
             self.error(failure, &range, operation)
         })?;
         let origin = Arc::new(Origin::carved(Arc::clone(&self.space), pages));
-        self.grant(&range, Pages::<R, W, X>::PROTECTION, operation)?;
+        self.grant(&range, Pages::<R, W, DenyExec>::PROTECTION, operation)?;
         let slot = self.occupy(Arc::clone(&origin));
         self.runs.set(range.clone(), State::Carved(slot));
         // SAFETY: the offset is within the reservation (`whole_pages`).

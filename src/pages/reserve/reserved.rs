@@ -70,6 +70,10 @@ where
 pub type ReservedNone = Reserved<DenyRead, DenyWrite, DenyExec>;
 /// Address space for pages that can be read and written.
 pub type ReservedMut = Reserved<AllowRead, AllowWrite, DenyExec>;
+/// Address space for pages that can be read and executed.
+#[cfg(feature = "allow_exec")]
+#[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+pub type ReservedExec = Reserved<AllowRead, DenyWrite, super::super::AllowExec>;
 
 impl<R, W, X> Reserved<R, W, X>
 where
@@ -241,7 +245,7 @@ where
 
 /// From a reserved alias to the one it becomes.
 macro_rules! commits_to {
-    ($($from:ident => $to:ident;)*) => {$(
+    ($($from:ident => $to:ty;)*) => {$(
         /// The addresses are given back if there is no memory to be had; [`Reserved::commit`] keeps them.
         impl TryFrom<$from> for $to {
             type Error = Error;
@@ -257,4 +261,8 @@ commits_to! {
     ReservedNone => MmapNone;
     Reserved => Mmap;
     ReservedMut => MmapMut;
+}
+#[cfg(feature = "allow_exec")]
+commits_to! {
+    ReservedExec => super::super::MmapExec;
 }
