@@ -242,3 +242,6 @@ pub(crate) const fn no_name(_range: PageRange, _name: &CStr) {}
 pub(crate) const fn unmaps_together() -> bool {
     true
 }
+
+#[cfg(all(test, feature = "std", any(target_os = "linux", target_os = "android")))]
+mod tests;

@@ -565,7 +565,7 @@ impl MmapOptions<'_> {
     ///
     /// One system call, and what the options name; with guard pages one or two more for each side (around a file, or huge pages,
     /// two more to find room, and one for each side), with an alignment beyond
-    /// [`page::granularity`] two more and an allocation.
+    /// [`page::granularity`](crate::page::granularity) two more and an allocation.
     ///
     /// # Errors
     ///
