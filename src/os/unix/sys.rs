@@ -37,8 +37,13 @@ pub(crate) fn is_jit(protection: Protection) -> bool {
 /// Memory without access is address space only. illumos counts anonymous memory as promised from when it is mapped, also without a
 /// right to write, unless it is told not to (`segvn_create`); then it counts each page when it is first touched.
 pub(super) fn uncounted(protection: Protection) -> c_int {
-    if cfg!(target_os = "illumos") && protection.is_empty() { libc::MAP_NORESERVE } else { 0 }
+    if protection.is_empty() { NOT_RESERVED } else { 0 }
 }
+
+#[cfg(target_os = "illumos")]
+const NOT_RESERVED: c_int = libc::MAP_NORESERVE;
+#[cfg(not(target_os = "illumos"))]
+const NOT_RESERVED: c_int = 0;
 
 /// What marks memory for code that is written while the program runs.
 #[cfg(target_vendor = "apple")]

@@ -1,20 +1,22 @@
 //! Address space with a list of what its parts are.
 
-use super::runs::{Runs, State};
-use super::space::Space;
+mod carved;
+mod change;
+mod places;
+
 use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use crate::guard::{report, unknown_bits};
 use crate::os;
-use crate::page;
 use crate::pages::map::Map;
 use crate::pages::origin::Origin;
+use crate::pages::reserve::runs::{Runs, State};
+use crate::pages::reserve::space::Space;
 use crate::pages::{DenyExec, ExecAccess, MmapOptions, Pages, ReadAccess, Together, WriteAccess};
 use crate::protection::Protection;
-use crate::range::PageRange;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::{Bound, Range, RangeBounds};
+use core::ops::{Range, RangeBounds};
 
 /// Address space whose parts get memory, and give it back, as the program runs.
 ///
@@ -505,6 +507,7 @@ impl Reservation {
     }
 }
 
+const CARVED: &str = "carved out, and neither dropped nor taken back";
 const BARE: &str = "reserved, without memory";
 
 fn carved((run, state): (Range<usize>, State)) -> Option<(Range<usize>, usize)> {
@@ -516,297 +519,6 @@ fn carved((run, state): (Range<usize>, State)) -> Option<(Range<usize>, usize)> 
 
 fn is_spoiled(origin: &Origin) -> bool {
     matches!(origin, Origin::Carved(carved) if carved.is_spoiled())
-}
-
-/// Pages and offsets.
-impl Reservation {
-    fn pages(&self, range: &Range<usize>) -> Option<PageRange> {
-        let first = self.start().checked_add(range.start)?;
-        PageRange::between(first, first.checked_add(range.len().checked_sub(1)?)?)
-    }
-
-    fn offsets(&self, pages: PageRange) -> Range<usize> {
-        let start = pages.first().saturating_sub(self.start());
-        start..start.saturating_add(pages.len())
-    }
-
-    fn error(&self, failure: Failure, range: &Range<usize>, operation: Operation) -> Error {
-        failure.during(operation, self.pages(range), None)
-    }
-
-    #[cold]
-    fn page_error(&self, at: usize, operation: Operation, kind: ErrorKind, detail: &'static str) -> Error {
-        let page = PageRange::containing(self.start().saturating_add(at));
-        Failure::new(kind).detail(detail).during(operation, Some(page), None)
-    }
-
-    #[inline]
-    fn bounds(&self, range: impl RangeBounds<usize>, operation: Operation) -> Result<Range<usize>> {
-        let start = match range.start_bound() {
-            Bound::Included(&start) => Some(start),
-            Bound::Excluded(&before) => before.checked_add(1),
-            Bound::Unbounded => Some(0),
-        };
-        let end = match range.end_bound() {
-            Bound::Included(&last) => last.checked_add(1),
-            Bound::Excluded(&end) => Some(end),
-            Bound::Unbounded => Some(self.len()),
-        };
-        match (start, end) {
-            (Some(start), Some(end)) if start <= end && end <= self.len() => Ok(start..end),
-            _ => {
-                let failure = Failure::invalid("the range is not within the reservation");
-                Err(failure.during(operation, None, None))
-            }
-        }
-    }
-
-    fn whole_pages(&self, range: impl RangeBounds<usize>, operation: Operation) -> Result<Range<usize>> {
-        let range = self.bounds(range, operation)?;
-        if (range.start | range.end) & page::size().wrapping_sub(1) != 0 {
-            let failure = Failure::invalid("an end of the range is not on a page boundary");
-            return Err(self.error(failure, &range, operation));
-        }
-        Ok(range)
-    }
-
-    #[inline]
-    fn reach(&self, range: impl RangeBounds<usize>, needed: Protection) -> Result<Range<usize>> {
-        let range = self.bounds(range, Operation::Access)?;
-        for (run, state) in self.runs.within(range.clone()) {
-            match state {
-                State::Committed(granted) if granted.contains(needed) => {}
-                _ => return Err(self.out_of_reach(run.start, state)),
-            }
-        }
-        Ok(range)
-    }
-
-    #[cold]
-    fn out_of_reach(&self, at: usize, state: State) -> Error {
-        let (kind, detail) = match self.seen(state) {
-            PartState::Reserved => (ErrorKind::Unmapped, BARE),
-            PartState::Committed(_) => (ErrorKind::NotPermitted, "the page is committed without this right"),
-            PartState::Carved => (ErrorKind::Occupied, CARVED),
-            PartState::Unsettled => (ErrorKind::NotPermitted, "it is not known what the page grants"),
-            PartState::Leaving => (ErrorKind::Unmapped, "the page is to be reserved only"),
-        };
-        self.page_error(at, Operation::Access, kind, detail)
-    }
-}
-
-const CARVED: &str = "carved out, and neither dropped nor taken back";
-
-/// What is carved out.
-impl Reservation {
-    fn occupy(&mut self, origin: Arc<Origin>) -> usize {
-        let slot = self.free;
-        match self.slots.get_mut(slot) {
-            Some(free) => {
-                if let Slot::Free(next) = core::mem::replace(free, Slot::Used(origin)) {
-                    self.free = next;
-                }
-                slot
-            }
-            None => {
-                self.slots.push(Slot::Used(origin));
-                self.slots.len().saturating_sub(1)
-            }
-        }
-    }
-
-    fn vacate(&mut self, slot: usize) {
-        if let Some(used) = self.slots.get_mut(slot) {
-            *used = Slot::Free(self.free);
-            self.free = slot;
-        }
-    }
-
-    /// The first run in a range that is carved out, and its slot.
-    fn next_carved(&self, range: &Range<usize>) -> Option<(Range<usize>, usize)> {
-        self.runs.within(range.clone()).find_map(carved)
-    }
-
-    /// The first run that is left of what was carved out together.
-    fn run_of(&self, slot: usize) -> Option<Range<usize>> {
-        let Some(Slot::Used(origin)) = self.slots.get(slot) else { return None };
-        let Origin::Carved(whole) = &**origin else { return None };
-        let mut runs = self.runs.within(self.offsets(whole.pages())).filter_map(carved);
-        runs.find_map(|(run, of)| (of == slot).then_some(run))
-    }
-
-    /// Finds out whether a range is free to be changed, what was carved out of it and dropped included; and makes room for the
-    /// change in the list.
-    fn prepare(&mut self, range: &Range<usize>, operation: Operation) -> Result<()> {
-        while let Some((run, slot)) = self.next_carved(range) {
-            let origin = match self.slots.get_mut(slot) {
-                Some(Slot::Used(origin)) => Arc::get_mut(origin),
-                _ => None,
-            };
-            // The only share: all parts have ended, and what they did before that is seen.
-            let Some(origin) = origin else {
-                return Err(self.page_error(run.start, operation, ErrorKind::Occupied, CARVED));
-            };
-            let state = if is_spoiled(origin) { State::Leaving } else { State::Reserved };
-            while let Some(run) = self.run_of(slot) {
-                self.runs.set(run, state);
-            }
-            self.vacate(slot);
-        }
-        self.runs.make_room().map_err(|failure| self.error(failure, range, operation))
-    }
-}
-
-/// What the system is asked for, and the record of its answers.
-impl Reservation {
-    /// Commits or protects pages none of which is carved out. After a failure the list says how they are.
-    fn grant(&mut self, range: &Range<usize>, to: Protection, operation: Operation) -> Result<()> {
-        let Some((run, state)) = self.runs.within(range.clone()).next() else { return Ok(()) };
-        let done = if run == *range { self.step(&run, state, to) } else { self.steps(range, to) };
-        match done {
-            Ok(()) => {
-                self.runs.set(range.clone(), State::Committed(to));
-                Ok(())
-            }
-            Err(failure) => Err(self.error(failure, range, operation)),
-        }
-    }
-
-    /// One run after the other; if one is refused, those before it are made again what they were.
-    fn steps(&mut self, range: &Range<usize>, to: Protection) -> core::result::Result<(), Failure> {
-        let count = self.runs.within(range.clone()).count();
-        let mut before = Vec::new();
-        let listed = before.try_reserve(count);
-        listed
-            .map_err(|_| Failure::new(ErrorKind::Exhausted).detail("no memory for the list of the parts"))?;
-        before.extend(self.runs.within(range.clone()));
-        self.runs.make_room_for(count)?;
-        for (number, (run, state)) in before.iter().enumerate() {
-            let Err(failure) = self.step(run, *state, to) else { continue };
-            let mut left = failure.changed_part();
-            for (run, state) in before.iter().take(number) {
-                if let Some(pages) = self.undo(run, *state, to) {
-                    let first = left.map_or(pages.first(), |left| left.first().min(pages.first()));
-                    let last = left.map_or(pages.last(), |left| left.last().max(pages.last()));
-                    left = PageRange::between(first, last);
-                }
-            }
-            return Err(match left {
-                Some(left) => failure.changed(left),
-                None => failure,
-            });
-        }
-        Ok(())
-    }
-
-    /// Lets a run grant something, and leaves the record to the caller; unless it fails: then the record is true, and the failure
-    /// says what is not as it was.
-    fn step(
-        &mut self,
-        run: &Range<usize>,
-        state: State,
-        to: Protection,
-    ) -> core::result::Result<(), Failure> {
-        let Some(pages) = self.pages(run) else { return Ok(()) };
-        match state {
-            State::Committed(from) if from == to => Ok(()),
-            State::Committed(from) => {
-                // SAFETY: pages of the reservation's own, of which this call borrows all that could lend references.
-                let Err(failure) = (unsafe { os::protect(pages, to) }) else { return Ok(()) };
-                let Some(changed) = failure.changed_part() else { return Err(failure) };
-                // SAFETY: as above.
-                if unsafe { os::protect(changed, from) }.is_ok() {
-                    return Err(failure.unchanged());
-                }
-                self.runs.set(self.offsets(changed), State::Unsettled);
-                Err(failure)
-            }
-            // SAFETY: as above.
-            State::Unsettled => unsafe { os::protect(pages, to) }.map_err(Failure::unchanged),
-            State::Leaving => {
-                self.take_memory(run)?;
-                self.fill(pages, to)
-            }
-            State::Reserved => self.fill(pages, to),
-            // Not found by `prepare`: never.
-            State::Carved(_) => Err(Failure::new(ErrorKind::Occupied)),
-        }
-    }
-
-    /// Gives memory to what is reserved.
-    fn fill(&mut self, pages: PageRange, to: Protection) -> core::result::Result<(), Failure> {
-        // SAFETY: pages of the reservation's own, without memory: nobody can have a reference into them.
-        let Err(failure) = (unsafe { os::commit(pages, to) }) else { return Ok(()) };
-        match failure.changed_part() {
-            None => Err(failure),
-            Some(changed) => match self.take_memory(&self.offsets(changed)) {
-                Ok(()) => Err(failure.unchanged()),
-                Err(_) => {
-                    self.runs.set(self.offsets(changed), State::Leaving);
-                    Err(failure)
-                }
-            },
-        }
-    }
-
-    /// Makes a run again what it was before a [`step`](Self::step) that succeeded; tells if that failed.
-    fn undo(&mut self, run: &Range<usize>, state: State, to: Protection) -> Option<PageRange> {
-        let pages = self.pages(run)?;
-        self.runs.set(run.clone(), State::Committed(to));
-        let back = match state {
-            State::Committed(from) if from == to => true,
-            State::Committed(from) => {
-                // SAFETY: pages of the reservation's own, of which this call borrows all that could lend references.
-                match unsafe { os::protect(pages, from) } {
-                    Ok(()) => {
-                        self.runs.set(run.clone(), State::Committed(from));
-                        true
-                    }
-                    Err(failure) => {
-                        if let Some(changed) = failure.changed_part() {
-                            self.runs.set(self.offsets(changed), State::Unsettled);
-                        }
-                        false
-                    }
-                }
-            }
-            State::Reserved | State::Leaving => self.take_memory(run).is_ok(),
-            State::Unsettled | State::Carved(_) => false,
-        };
-        (!back).then_some(pages)
-    }
-
-    /// From the first to the last page in a range that has memory.
-    fn with_memory(&self, range: &Range<usize>) -> Option<Range<usize>> {
-        let mut held = self.runs.within(range.clone()).filter(|(_, state)| *state != State::Reserved);
-        let (first, _) = held.next()?;
-        let last = held.last().map_or(first.end, |(last, _)| last.end);
-        Some(first.start..last)
-    }
-
-    /// Makes address space of pages none of which is carved out, and records it.
-    fn take_memory(&mut self, range: &Range<usize>) -> core::result::Result<(), Failure> {
-        let Some(pages) = self.pages(range) else { return Ok(()) };
-        if self.space.is_torn() && self.runs.within(range.clone()).any(|(_, state)| state == State::Leaving) {
-            return Err(Failure::new(ErrorKind::Unmapped).detail("the system has lost the pages"));
-        }
-        // SAFETY: private anonymous pages of the reservation's own, of which this call borrows all that could lend references.
-        match unsafe { os::decommit(pages) } {
-            Ok(()) => {
-                self.runs.set(range.clone(), State::Reserved);
-                Ok(())
-            }
-            Err(failure) => {
-                if let Some(changed) = failure.changed_part() {
-                    self.runs.set(self.offsets(changed), State::Leaving);
-                }
-                if failure.kind() == ErrorKind::Unmapped {
-                    self.space.tear();
-                }
-                Err(failure)
-            }
-        }
-    }
 }
 
 /// Gives the memory back; the addresses too, unless something carved out of them is left: then they go with the last of that.
