@@ -11,6 +11,7 @@
 //! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
+//! | memory that others can take away | [`fault::RawMemory`], [`Pages::try_copy_to`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
@@ -101,12 +102,15 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod access_fault;
 mod allocation;
 #[cfg(test)]
 #[path = "../tests/common/area.rs"]
 mod area;
 mod capabilities;
 mod error;
+#[macro_use]
+pub mod fault;
 mod guard;
 #[macro_use]
 mod os;

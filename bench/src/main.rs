@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod fault;
+#[cfg(target_os = "linux")]
 mod keyed;
 #[cfg(target_os = "linux")]
 mod lock;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         change::run(&mut bench);
         keyed::run(&mut bench);
         lock::run(&mut bench);
+        fault::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

@@ -6,6 +6,7 @@
 
 mod access;
 mod convert;
+mod copies;
 mod map;
 mod options;
 #[cfg(test)]

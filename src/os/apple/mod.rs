@@ -13,6 +13,7 @@ mod walk;
 
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, no_lock_on_fault as lock_on_fault, release,
     seal_unsupported as seal, unmap, unmap_part, yield_now,

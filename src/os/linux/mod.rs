@@ -17,6 +17,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use super::signals as fault;
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,
     unmap_part,

@@ -22,6 +22,7 @@ pub(crate) use super::listed::sys::{
     process_id,
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
+pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, give_back, install_guard, life, lock, map, map_at_wish as map_at,
     no_lock_on_fault as lock_on_fault, protect, release, remove_guard, seal_unsupported as seal, unlock,

@@ -1,6 +1,7 @@
 //! Windows: `VirtualAlloc`, `VirtualProtect`, `VirtualQueryEx`, `GetMappedFileName`, `QueryWorkingSetEx`.
 
 mod change;
+pub(crate) mod fault;
 mod lock;
 mod parts;
 mod process;
