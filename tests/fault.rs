@@ -466,7 +466,16 @@ fn sixteen_threads_fault_at_once() {
     });
 }
 
-/// Pages change between nothing and all while they are copied: each copy ends well or at a page's first byte, and never otherwise.
+/// Lets the other thread end, also when this one panics.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Pages change between nothing and all while they are copied: each copy ends well or with an exact offset.
 #[test]
 fn protection_that_changes_meanwhile_is_an_error_or_none() {
     use std::sync::atomic::Ordering::Relaxed;
@@ -486,6 +495,7 @@ fn protection_that_changes_meanwhile_is_an_error_or_none() {
                 }
             }
         });
+        let _ends = Ends(&done);
         let mut copy = vec![0; area.len()];
         for _ in 0..rounds(3000) {
             copy.fill(0);
@@ -499,7 +509,6 @@ fn protection_that_changes_meanwhile_is_an_error_or_none() {
             assert!(copy[5..seen] == all[5..seen]);
             assert!(copy[seen..].iter().all(|&byte| byte == 0));
         }
-        done.store(true, Relaxed);
     });
     eprintln!("{} copies met a hole", faults.into_inner());
 }

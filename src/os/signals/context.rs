@@ -16,6 +16,7 @@ pub(super) unsafe fn registers(context: *mut c_void) -> Option<(*mut usize, *mut
     unsafe { here::registers(context) }
 }
 
+#[allow(unused_macros, reason = "some systems are unlike the others")]
 macro_rules! fields {
     ($name:ident: $place:expr, $why:expr) => {
         mod here {
