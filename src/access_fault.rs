@@ -20,6 +20,7 @@ pub enum FaultKind {
     Other = 5,
 }
 
+#[allow(dead_code, reason = "where a handler takes part")]
 impl FaultKind {
     /// The code that handlers leave in a register.
     #[expect(clippy::as_conversions, reason = "the discriminants are given, and fit")]

@@ -230,7 +230,8 @@ fn addresses_that_no_process_has_are_faults() {
     if !supported("addresses_that_no_process_has_are_faults") {
         return;
     }
-    for start in [0, 1 << 47, 1 << 63, usize::MAX - 4096, usize::MAX - 200, 8] {
+    let high = |bit| 1_usize.checked_shl(bit).unwrap_or(0);
+    for start in [0, high(47), high(63), usize::MAX - 4096, usize::MAX - 200, 8] {
         let start = if usize::BITS == 64 { start } else { start & 0xff };
         // SAFETY: nothing is there.
         let memory = unsafe { RawMemoryMut::new(std::ptr::without_provenance_mut(start), 190) };

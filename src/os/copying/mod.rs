@@ -76,6 +76,7 @@ mod own;
 #[path = "without.rs"]
 mod own;
 
+#[allow(unused_imports, reason = "what handles faults uses them")]
 pub(super) use own::{HANDLED, recovery};
 pub(crate) use own::{WORDS, WORKS, copy, fill, word};
 

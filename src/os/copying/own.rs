@@ -130,6 +130,7 @@ macro_rules! declare {
 }
 
 /// The accesses to words, of each width.
+#[allow(unused_macros, reason = "riscv64 lacks some widths")]
 macro_rules! words {
     ($convention:literal) => {
         words! {$convention, load_8, swap_8, add_8, exchange_8}
