@@ -1,5 +1,6 @@
 //! What went wrong, where, and what can be done about it.
 
+use crate::access_fault::{Fault, FaultKind};
 use crate::range::PageRange;
 use alloc::boxed::Box;
 use core::fmt;
@@ -31,6 +32,8 @@ pub enum ErrorKind {
     Exhausted,
     /// Something else is mapped where memory was to be put, and is left as it is.
     Occupied,
+    /// Memory could not be read or written, and the copy ended there: see [`Error::fault`].
+    Fault,
     /// Any other failure of the system; see [`Error::raw_os_error`] and [`Error::mach_error`].
     System,
 }
@@ -47,6 +50,7 @@ impl fmt::Display for ErrorKind {
             Self::UnexpectedAnswer => "the system's answer could not be understood",
             Self::Exhausted => "a limit was reached",
             Self::Occupied => "something is mapped there already",
+            Self::Fault => "the memory cannot be reached",
             Self::System => "the system refused",
         })
     }
@@ -117,6 +121,10 @@ pub enum Operation {
     Key,
     /// Reading the limits of this process and machine: [`Limits::current`](crate::Limits::current).
     Limits,
+    /// Reaching memory that others can take away: [`fault::RawMemory`](crate::fault::RawMemory) and its kin.
+    Copy,
+    /// Catching faults: [`fault::install`](crate::fault::install).
+    CatchFaults,
     /// Arithmetic on page boundaries: [`page::checked_ceil`](crate::page::checked_ceil), page sizes.
     Page,
 }
@@ -154,6 +162,8 @@ impl fmt::Display for Operation {
             Self::FlushInstructions => "flush the instruction cache of",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
+            Self::Copy => "copy from or to",
+            Self::CatchFaults => "catch faults",
             Self::Page => "compute a page boundary",
         })
     }
@@ -237,6 +247,14 @@ impl Error {
         self.failure.extra.as_ref()?.evidence.as_deref()
     }
 
+    /// For [`ErrorKind::Fault`]: how far the copy came, and why no further.
+    pub fn fault(&self) -> Option<Fault> {
+        match (self.failure.fault, self.failure.detail) {
+            (Some((kind, write)), Detail::Offset(offset)) => Some(Fault { offset, kind, write }),
+            _ => None,
+        }
+    }
+
     /// For calls that change a range page by page: the part of it that is changed in spite of the failure, and could not be
     /// changed back. `None` when all is as it was.
     ///
@@ -282,8 +300,13 @@ impl fmt::Display for Error {
             write!(f, " (process {pid})")?;
         }
         write!(f, ": {}", self.failure.kind)?;
-        if let Some(detail) = self.failure.detail {
-            write!(f, ": {detail}")?;
+        if let Detail::Text(detail) = self.failure.detail {
+            if !detail.is_empty() {
+                write!(f, ": {detail}")?;
+            }
+        }
+        if let Some(fault) = self.fault() {
+            write!(f, ": {fault}")?;
         }
         // Of a process that is not there, the system's own words ("no such file") only lead astray.
         if !matches!(self.failure.kind, ErrorKind::NoSuchProcess | ErrorKind::ProcessEnded) {
@@ -345,6 +368,7 @@ impl From<Error> for std::io::Error {
             ErrorKind::UnexpectedAnswer => Io::InvalidData,
             ErrorKind::Occupied => Io::AlreadyExists,
             ErrorKind::Exhausted => error.as_io_error().map_or(Io::OutOfMemory, |inner| inner.kind()),
+            ErrorKind::Fault => Io::Other,
             ErrorKind::System => error.as_io_error().map_or(Io::Other, |inner| inner.kind()),
         };
         Self::new(kind, error)
@@ -356,9 +380,23 @@ impl From<Error> for std::io::Error {
 pub(crate) struct Failure {
     kind: ErrorKind,
     code: Option<Code>,
-    detail: Option<&'static str>,
+    detail: Detail,
     remedy: Option<&'static str>,
     extra: Option<Box<Extra>>,
+    /// Of a fault, with [`Detail::Offset`]: why, and whether it was a write.
+    fault: Option<(FaultKind, bool)>,
+}
+
+/// What a failure says besides its kind. A fault has a number there: without allocating, so that handlers of signals can have it, and
+/// without making all errors larger.
+#[derive(Clone, Copy, Debug)]
+enum Detail {
+    Text(&'static str),
+    Offset(usize),
+}
+
+impl Detail {
+    const NONE: Self = Self::Text("");
 }
 
 /// What only some failures have to say.
@@ -404,24 +442,57 @@ enum Code {
 
 #[allow(dead_code, reason = "the backend of an unsupported system uses few of these")]
 impl Failure {
+    /// Memory that could not be reached.
+    pub(crate) const fn fault(fault: Fault) -> Self {
+        Self {
+            kind: ErrorKind::Fault,
+            code: None,
+            detail: Detail::Offset(fault.offset),
+            remedy: None,
+            extra: None,
+            fault: Some((fault.kind, fault.write)),
+        }
+    }
+
     /// A failure of this kind, without a code.
     pub(crate) const fn new(kind: ErrorKind) -> Self {
-        Self { kind, code: None, detail: None, remedy: None, extra: None }
+        Self { kind, code: None, detail: Detail::NONE, remedy: None, extra: None, fault: None }
     }
 
     /// A failed system call.
     pub(crate) const fn system(kind: ErrorKind, code: i32) -> Self {
-        Self { kind, code: Some(Code::Os(code)), detail: None, remedy: None, extra: None }
+        Self {
+            kind,
+            code: Some(Code::Os(code)),
+            detail: Detail::NONE,
+            remedy: None,
+            extra: None,
+            fault: None,
+        }
     }
 
     /// A failed call of Mach, with its `kern_return_t`.
     pub(crate) const fn mach(kind: ErrorKind, code: i32) -> Self {
-        Self { kind, code: Some(Code::Mach(code)), detail: None, remedy: None, extra: None }
+        Self {
+            kind,
+            code: Some(Code::Mach(code)),
+            detail: Detail::NONE,
+            remedy: None,
+            extra: None,
+            fault: None,
+        }
     }
 
     /// An argument that makes no sense, and why.
     pub(crate) const fn invalid(detail: &'static str) -> Self {
-        Self { kind: ErrorKind::InvalidInput, code: None, detail: Some(detail), remedy: None, extra: None }
+        Self {
+            kind: ErrorKind::InvalidInput,
+            code: None,
+            detail: Detail::Text(detail),
+            remedy: None,
+            extra: None,
+            fault: None,
+        }
     }
 
     /// An answer of the system that could not be understood. Allocates for the evidence.
@@ -465,7 +536,7 @@ impl Failure {
 
     /// Adds what makes the failure understandable.
     pub(crate) fn detail(mut self, detail: &'static str) -> Self {
-        self.detail = Some(detail);
+        self.detail = Detail::Text(detail);
         self
     }
 

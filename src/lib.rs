@@ -14,6 +14,7 @@
 //! | a file as pages | [`MmapOptions::of_file`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
+//! | memory that others can take away | [`fault::RawMemory`], [`Pages::try_copy_to`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
@@ -111,6 +112,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod access_fault;
 mod advice;
 mod allocation;
 #[cfg(test)]
@@ -118,6 +120,8 @@ mod allocation;
 mod area;
 mod capabilities;
 mod error;
+#[macro_use]
+pub mod fault;
 mod guard;
 #[macro_use]
 mod os;

@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod fault;
+#[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod keyed;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         lock::run(&mut bench);
         files::run(&mut bench);
         upkeep::run(&mut bench);
+        fault::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

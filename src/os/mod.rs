@@ -66,7 +66,10 @@
 //!                                               cache has finer lines)
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
+//! fault                                         install(), and installed() -> Installed: who catches the faults of `copying`
 //! ```
+//!
+//! `copying`, the copies that survive a fault, is chosen by architecture.
 //!
 //! The shapes were chosen with all systems' calls in view: `mach_vm_region_recurse` and `VirtualQuery` answer "this
 //! address or the next", which `query` and `Walk` both are; `KERN_PROC_VMMAP`, `kinfo_vmentry` and `/proc/self/xmap`
@@ -135,6 +138,12 @@ mod listed;
 ))]
 #[allow(dead_code, unused_imports, reason = "each system has use for some of it")]
 mod unix;
+
+pub(crate) mod copying;
+
+#[cfg(unix)]
+#[allow(dead_code, unused_imports, reason = "where there are no copies of our own, nothing is handled")]
+pub(crate) mod signals;
 
 // Compiled everywhere, so that they are checked everywhere.
 #[cfg(feature = "allow_exec")]

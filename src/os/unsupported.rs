@@ -313,3 +313,17 @@ impl Walk {
         None
     }
 }
+
+/// No copies either, but for a system of which only the processor is unknown.
+pub(crate) mod fault {
+    use crate::access_fault::Installed;
+    use crate::error::Failure;
+
+    pub(crate) fn install() -> Result<(), Failure> {
+        Err(super::unsupported())
+    }
+
+    pub(crate) fn installed() -> Result<Installed, Failure> {
+        Ok(Installed::No)
+    }
+}

@@ -6,6 +6,7 @@
 
 mod access;
 mod convert;
+mod copies;
 #[cfg(feature = "allow_exec")]
 mod exec;
 #[cfg(feature = "std")]

@@ -17,6 +17,7 @@ mod walk;
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily, give_back,
     install_guard, keep_out_of_core_dumps, life, lock, no_lock_on_fault as lock_on_fault, populate, release,

@@ -21,6 +21,7 @@ pub(crate) use super::keyless as keys;
 pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{granularity, no_page_sizes as huge_page_sizes, page_size, process_id};
 pub(crate) use super::listed::walk::{backing, query, usage};
+pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily, give_back,
     install_guard, keep_out_of_core_dumps, life, lock, map, map_at_if_free as map_at,

@@ -23,6 +23,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use super::signals as fault;
 pub(crate) use advise::{
     advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
 };

@@ -2,6 +2,7 @@
 
 mod advise;
 mod change;
+pub(crate) mod fault;
 #[cfg(feature = "allow_exec")]
 mod icache;
 mod lock;

@@ -14,6 +14,9 @@ use windows_sys::Win32::Foundation::{
     ERROR_PARTIAL_COPY, GetLastError, HANDLE, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, FlushFileBuffers, GetFileSizeEx, GetFileType};
+use windows_sys::Win32::System::Diagnostics::Debug::{
+    AddVectoredExceptionHandler, PVECTORED_EXCEPTION_HANDLER,
+};
 use windows_sys::Win32::System::Memory::{
     CreateFileMappingW, FlushViewOfFile, GetProcessWorkingSetSizeEx, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE,
     MEM_RESET, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFileEx, MapViewOfFileExNuma,
@@ -396,6 +399,18 @@ pub(super) fn virtual_unlock(pages: PageRange) -> Result<(), Code> {
     Code::injected("VirtualUnlock")?;
     // SAFETY: changes neither what pages hold nor what they grant (MSDN, VirtualUnlock).
     ok(unsafe { VirtualUnlock(address(pages), pages.len()) })
+}
+
+/// Adds a vectored exception handler in front of all others.
+///
+/// # Safety
+///
+/// It may be called from now on, in any thread, at any instruction.
+pub(super) unsafe fn add_vectored_handler(handler: PVECTORED_EXCEPTION_HANDLER) -> Result<(), Code> {
+    Code::injected("AddVectoredExceptionHandler")?;
+    // SAFETY: the caller's promise (MSDN, AddVectoredExceptionHandler).
+    let added = unsafe { AddVectoredExceptionHandler(1, handler) };
+    if added.is_null() { Err(Code::last()) } else { Ok(()) }
 }
 
 /// The least size of the working set, which bounds what the process may lock.

@@ -1,0 +1,1 @@
+//! What needs the failures of system calls.

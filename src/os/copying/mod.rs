@@ -1,0 +1,107 @@
+//! Copies that survive a fault, by architecture.
+//!
+//! ```text
+//! HANDLED                        whether a handler of signals or exceptions takes part
+//! is_ready(), set_ready()        whether faults are caught
+//! copy, fill, word               the accesses: what is left, and why, after a fault
+//! recovery(place)                where to go on when the instruction at `place` has faulted
+//! ```
+#![allow(dead_code, reason = "each system has use for some of it")]
+
+#[cfg(any(
+    all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "illumos",
+            target_vendor = "apple",
+            windows
+        )
+    ),
+    all(
+        target_arch = "aarch64",
+        target_pointer_width = "64",
+        target_endian = "little",
+        any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_vendor = "apple",
+            windows
+        )
+    ),
+    all(target_arch = "x86", any(target_os = "linux", target_os = "android", windows)),
+    all(target_arch = "riscv64", target_os = "linux"),
+))]
+mod own;
+#[cfg(not(any(
+    all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "illumos",
+            target_vendor = "apple",
+            windows
+        )
+    ),
+    all(
+        target_arch = "aarch64",
+        target_pointer_width = "64",
+        target_endian = "little",
+        any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_vendor = "apple",
+            windows
+        )
+    ),
+    all(target_arch = "x86", any(target_os = "linux", target_os = "android", windows)),
+    all(target_arch = "riscv64", target_os = "linux"),
+)))]
+#[path = "without.rs"]
+mod own;
+
+#[allow(unused_imports, reason = "what handles faults uses them")]
+pub(super) use own::{HANDLED, recovery};
+pub(crate) use own::{WORDS, WORKS, copy, fill, word};
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// An access to a word; values have the word's width.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    Load,
+    Swap(usize),
+    Add(usize),
+    /// What is expected, and what is put there then.
+    Exchange(usize, usize),
+}
+
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Whether faults are caught: set, for ever, when the handler is installed.
+#[inline]
+pub(crate) fn is_ready() -> bool {
+    READY.load(Ordering::Acquire)
+}
+
+/// Faults are caught from now on.
+pub(super) fn set_ready() {
+    own::detect();
+    READY.store(true, Ordering::Release);
+}
