@@ -12,6 +12,7 @@
 //! | address space now, memory later: as a whole, in parts | [`Reserved`], [`Reservation`] |
 //! | how pages will be used; their memory given back, brought in, counted | [`Pages::advise`], [`Pages::decommit`], [`Pages::prefault`], [`Pages::resident`] |
 //! | a file as pages | [`MmapOptions::of_file`] |
+//! | a file that others write to, or cut short, as pages; to be read like a file | [`SharedPages`]; [`MappedFile`] |
 //! | change what pages grant; for a while | [`protect`]; [`protect_with_handle`] |
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | memory that others can take away | [`fault::RawMemory`], [`Pages::try_copy_to`] |
@@ -123,6 +124,8 @@ mod error;
 #[macro_use]
 pub mod fault;
 mod guard;
+#[cfg(feature = "std")]
+mod mapped_file;
 #[macro_use]
 mod os;
 pub mod page;
@@ -141,6 +144,9 @@ pub use guard::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub use guard::{ProtectGuard, guard, protect, protect_with_handle, seal, unguard};
 #[cfg(feature = "std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
+pub use mapped_file::MappedFile;
+#[cfg(feature = "std")]
+#[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use os::AsFile;
 #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
 pub use pages::MmapExecMut;
@@ -149,7 +155,7 @@ pub use pages::{AllowExec, MmapExec, ReservedExec};
 pub use pages::{
     AllowRead, AllowWrite, DenyExec, DenyRead, DenyWrite, ExecAccess, Fallback, FreedLazily, Held, Mmap,
     MmapMut, MmapNone, MmapOptions, Pages, PartState, Parts, RawParts, ReadAccess, Reservation,
-    ReservationPart, Reserved, ReservedMut, ReservedNone, Together, WriteAccess,
+    ReservationPart, Reserved, ReservedMut, ReservedNone, SharedPages, SharedPagesMut, Together, WriteAccess,
 };
 pub use protection::{ParseProtectionError, Protection};
 pub use region::{

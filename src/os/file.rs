@@ -53,3 +53,48 @@ pub(crate) fn file_of(file: &(impl AsFile + ?Sized)) -> File<'_> {
 pub(crate) fn file_of(_file: &(impl AsFile + ?Sized)) -> File<'_> {
     File { number: 0, open: PhantomData }
 }
+
+/// An error instead of a system call, in tests.
+#[cfg(feature = "std")]
+fn injected(call: &'static str) -> std::io::Result<()> {
+    super::inject::point(call).map_or(Ok(()), |code| Err(std::io::Error::from_raw_os_error(code)))
+}
+
+/// What a file is, and how long it is now.
+#[cfg(feature = "std")]
+pub(crate) fn file_about(file: &std::fs::File) -> std::io::Result<std::fs::Metadata> {
+    injected("file_about")?;
+    file.metadata()
+}
+
+/// Reads what there is of a file from an offset on, by the system. Where the file's own offset is afterwards, nobody knows.
+#[cfg(feature = "std")]
+pub(crate) fn read_file(file: &std::fs::File, offset: u64, to: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        let done = injected("read_file").and_then(|()| read_at(file, offset, to));
+        match done {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(all(feature = "std", unix))]
+use std::os::unix::fs::FileExt;
+#[cfg(all(feature = "std", windows))]
+use std::os::windows::fs::FileExt;
+
+#[cfg(all(feature = "std", unix))]
+fn read_at(file: &std::fs::File, offset: u64, to: &mut [u8]) -> std::io::Result<usize> {
+    file.read_at(to, offset)
+}
+
+#[cfg(all(feature = "std", windows))]
+fn read_at(file: &std::fs::File, offset: u64, to: &mut [u8]) -> std::io::Result<usize> {
+    file.seek_read(to, offset)
+}
+
+#[cfg(all(feature = "std", not(any(unix, windows))))]
+fn read_at(_file: &std::fs::File, _offset: u64, _to: &mut [u8]) -> std::io::Result<usize> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}

@@ -174,7 +174,7 @@ mod request;
 pub use file::AsFile;
 pub(crate) use file::File;
 #[cfg(feature = "std")]
-pub(crate) use file::file_of;
+pub(crate) use file::{file_about, file_of, read_file};
 pub(crate) use request::{Content, FileFacts, Place, Request};
 
 pub(crate) mod inject;

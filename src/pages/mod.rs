@@ -18,6 +18,7 @@ mod origin;
 mod part;
 mod reserve;
 mod resize;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -35,6 +36,7 @@ pub use options::{Fallback, MmapOptions};
 #[cfg(feature = "allow_exec")]
 pub use reserve::ReservedExec;
 pub use reserve::{PartState, Parts, Reservation, ReservationPart, Reserved, ReservedMut, ReservedNone};
+pub use shared::{SharedPages, SharedPagesMut};
 pub use upkeep::FreedLazily;
 
 use crate::error::{Error, Result};

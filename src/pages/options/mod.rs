@@ -26,6 +26,7 @@ use core::ffi::CStr;
 /// |---|---|
 /// | a place | [`at`](Self::at), [`near`](Self::near), [`align`](Self::align), [`hint`](Self::hint); [`replace`](Self::replace) |
 /// | a file | [`of_file`](Self::of_file), [`file`](Self::file), [`offset`](Self::offset), [`copy_on_write`](Self::copy_on_write) |
+/// | a file that others write to | [`map_shared`](Self::map_shared), [`map_shared_mut`](Self::map_shared_mut), [`whole`](Self::whole) |
 /// | pages that must not be touched around it | [`guard_before`](Self::guard_before), [`guard_after`](Self::guard_after) |
 /// | fewer, larger pages | [`largest_pages`](Self::largest_pages), [`huge_pages`](Self::huge_pages), [`transparent_huge_pages`](Self::transparent_huge_pages) |
 /// | memory at once | [`locked`](Self::locked), [`populate`](Self::populate) |
@@ -98,6 +99,8 @@ struct More<'f> {
     file: Option<File<'f>>,
     offset: Option<u64>,
     copied: bool,
+    /// Others may write to the file, or cut it short.
+    others: bool,
     pages: Choice,
     populate: bool,
     no_reserve: bool,
@@ -149,6 +152,13 @@ impl<'f> MmapOptions<'f> {
         }
     }
 
+    /// As many bytes as the file has, from its first byte, or from the [offset](Self::offset), to its last one, as it is when it is
+    /// mapped: for [`map_shared`](Self::map_shared) and [`map_shared_mut`](Self::map_shared_mut), which say what file. Without one
+    /// there is no length: [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
+    pub fn whole() -> Self {
+        Self { len: None, ..Self::new(0) }
+    }
+
     /// A whole file: from its first byte, or from the [offset](Self::offset), to its last one, as it is when it is mapped.
     ///
     /// # Safety
@@ -157,9 +167,8 @@ impl<'f> MmapOptions<'f> {
     #[cfg(feature = "std")]
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub unsafe fn of_file(file: &'f (impl AsFile + ?Sized)) -> Self {
-        let options = Self { len: None, ..Self::new(0) };
         // SAFETY: the caller's promise.
-        unsafe { options.file(file) }
+        unsafe { Self::whole().file(file) }
     }
 
     /// With the bytes of a file instead of zeroes: just as many as the length says ([`Pages::len`](crate::Pages::len) is not rounded
@@ -207,7 +216,7 @@ impl<'f> MmapOptions<'f> {
     /// The promise is for each mapping that these options, or clones of them, make.
     ///
     /// Locks on files bind those only who ask for them. What cannot be promised is to be read by `std::fs`, or mapped without
-    /// references being made of it.
+    /// references being made of it: [`map_shared`](Self::map_shared).
     ///
     /// # Examples
     ///
@@ -532,6 +541,21 @@ impl<'f> MmapOptions<'f> {
     #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
     pub(super) fn is_jit(&self) -> bool {
         self.more.as_ref().is_some_and(|more| more.jit)
+    }
+
+    /// The same of a file that others may write to.
+    #[cfg(feature = "std")]
+    pub(super) fn with_others<'o>(&self, file: File<'o>) -> MmapOptions<'o>
+    where
+        'f: 'o,
+    {
+        let mut options: MmapOptions<'o> = self.clone();
+        let more = options.more();
+        if more.file.replace(file).is_some() {
+            more.conflict = Some("two files at once");
+        }
+        more.others = true;
+        options
     }
 
     fn more(&mut self) -> &mut More<'f> {

@@ -61,6 +61,14 @@ impl MmapOptions<'_> {
         if more.stack {
             return refuse("a stack is no file");
         }
+        if more.others && more.copied {
+            return refuse(
+                "a copy of a file that others may write to: until a page is copied, it is theirs as well",
+            );
+        }
+        if more.others && more.jit {
+            return refuse("code that is made while the program runs is no file");
+        }
         match more.pages {
             Choice::Largest(_) => refuse("the pages of a file are the file system's choice"),
             _ => Ok(()),
@@ -136,6 +144,13 @@ impl MmapOptions<'_> {
     fn file_map(&self, more: &More<'_>, file: File<'_>, protection: Protection) -> Result<Map> {
         let failed = |failure| self.failed(failure);
         let facts = os::file_facts(file).map_err(failed)?;
+        if more.others && facts.len.is_none() {
+            // What is written to some of them makes them write to memory of this process.
+            return Err(failed(
+                Failure::invalid("a device: writing to it, or reading, can have any effect")
+                    .remedy("promise that it has none: MmapOptions::file, Pages::into_shared"),
+            ));
+        }
         let offset = more.offset.unwrap_or(0);
         let len = self.file_len(offset, facts.len).map_err(failed)?;
         if matches!(more.pages, Choice::Exactly(size) if size.bytes().get() != facts.page) {

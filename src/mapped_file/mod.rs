@@ -1,0 +1,224 @@
+//! A file that is read by way of its pages.
+
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Failure, Operation};
+use crate::fault;
+use crate::os;
+use crate::pages::{MmapOptions, SharedPages};
+use std::boxed::Box;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Files shorter than this are read by the system: mapping them would cost more than reading them.
+const SHORTEST: u64 = 1 << 20;
+/// How many bytes are read ahead of [`BufRead`](io::BufRead) at a time.
+const AHEAD: usize = 64 << 10;
+
+/// A file to be read, by way of its pages where that pays, that others may write to, cut short or make longer meanwhile: the
+/// reader never gets a signal for it, and sees what `read` could have seen.
+///
+/// [`Read`](io::Read), [`Seek`](io::Seek) and [`BufRead`](io::BufRead) have a position of their own, and a buffer;
+/// [`read_at`](Self::read_at) needs neither, and many threads can use it at once. Bytes are copied by
+/// [recoverable copies](crate::fault); after each the length of the file is asked, and what lies behind it is not given, so that a file
+/// which is cut in the middle of a page ends where it ends. What the pages do not have (the file has become longer) is read by the system, as is
+/// all of a file that is shorter than 1 MiB, or that cannot be mapped ([`is_mapped`](Self::is_mapped)): a file system without mappings, a processor without
+/// [copies](crate::fault#platforms), address space used up.
+///
+/// # When plain `read` is the better choice
+///
+/// MEASURED
+///
+/// # Platforms
+///
+/// While a file is mapped, Windows lets nobody cut it short or replace its content as a whole (`ERROR_USER_MAPPED_FILE`), nor delete it
+/// as long as its name matters: others get errors that they would not get from a reader that only has it open. On Windows, too, reading moves the position of the
+/// file itself ([`as_file`](Self::as_file)).
+///
+/// # Examples
+///
+/// ```
+/// use folio::MappedFile;
+/// use std::io::BufRead;
+///
+/// let file = MappedFile::open("Cargo.toml")?;
+/// let mut name = [0; 5];
+/// file.read_exact_at(1, &mut name[..4])?;
+/// assert_eq!(&name, b"work\0");
+/// assert_eq!(file.lines().next().transpose()?.as_deref(), Some("[workspace]"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct MappedFile {
+    file: File,
+    /// From the first byte on, as long as the file was then.
+    map: Option<SharedPages>,
+    /// How long the file was when it was opened.
+    first_len: u64,
+    /// Of the next byte that the stream gives.
+    position: u64,
+    /// Up to where pages have been asked for ahead of the stream.
+    ahead: usize,
+    /// The bytes from `position` on are `buffer[start..end]`.
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// The system has said that the file ends at the position.
+    ended: bool,
+}
+
+impl MappedFile {
+    /// Opens a file for reading.
+    ///
+    /// # Cost
+    ///
+    /// As `File::open` and [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// As `File::open` and [`new`](Self::new).
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::new(File::open(path)?)
+    }
+
+    /// Reads a file that is open for reading, from its first byte on. (The position that it has as a file is not looked at; it may be
+    /// changed.)
+    ///
+    /// # Cost
+    ///
+    /// `fstat`; for a file of 1 MiB and more, what [`MmapOptions::map_shared`] costs.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] for what is no regular file: a folder, a pipe, a socket, a device. As `fstat`.
+    /// A file that cannot be mapped is read by the system, and so no error; one that is not open for reading is, when it is read.
+    pub fn new(file: File) -> io::Result<Self> {
+        let about = os::file_about(&file)?;
+        if !about.is_file() {
+            let failure = Failure::invalid("only regular files: not folders, pipes, sockets, devices");
+            return Err(failure.during(Operation::Allocate, None, None).into());
+        }
+        let first_len = about.len();
+        let map = if first_len >= SHORTEST && fault::install().is_ok() {
+            MmapOptions::whole().map_shared(&file).ok()
+        } else {
+            None
+        };
+        let buffer = Box::default();
+        Ok(Self { file, map, first_len, position: 0, ahead: 0, buffer, start: 0, end: 0, ended: false })
+    }
+
+    /// How long the file is now.
+    ///
+    /// # Cost
+    ///
+    /// One system call.
+    ///
+    /// # Errors
+    ///
+    /// As `File::metadata`.
+    #[expect(clippy::len_without_is_empty, reason = "it is there, and can fail as this can")]
+    pub fn len(&self) -> io::Result<u64> {
+        Ok(os::file_about(&self.file)?.len())
+    }
+
+    /// Whether the file has no bytes now.
+    ///
+    /// # Cost, errors
+    ///
+    /// As [`len`](Self::len).
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Whether it is read by way of its pages, and not by the system.
+    pub fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The file.
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
+
+    /// The file, without its pages. Where its own position is, nobody knows.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Copies what there is from an offset in the file on: how many bytes, which may be fewer than wanted, and are none from the end
+    /// of the file on. The position of the stream stays where it is.
+    ///
+    /// Of bytes that others write meanwhile, any mixture of old and new ones.
+    ///
+    /// # Cost
+    ///
+    /// Of what is mapped, a copy and one system call (`fstat`); else one (`pread`).
+    ///
+    /// # Errors
+    ///
+    /// Of a page that cannot be read although the file has it, on a broken disk, say: those of `read`, with the folio
+    /// [`Error`](crate::Error) of the fault inside.
+    pub fn read_at(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+        if to.is_empty() || i64::try_from(offset).is_err() {
+            return Ok(0);
+        }
+        let Some((map, at, rest)) = self.mapped(offset) else {
+            return os::read_file(&self.file, offset, to);
+        };
+        let (to, _) = to.split_at_mut(rest.min(to.len()));
+        let (copied, fault) = match map.try_copy_to(at, to) {
+            Ok(()) => (to.len(), None),
+            Err(error) => {
+                let done = error.fault().map_or(0, |fault| fault.offset().saturating_sub(at));
+                (done.min(to.len()), Some(error))
+            }
+        };
+        let rest = self.len()?.saturating_sub(offset);
+        let there = usize::try_from(rest).map_or(copied, |rest| rest.min(copied));
+        match fault {
+            // The file goes on behind the byte that could not be read.
+            Some(error) if rest > 0 && there == 0 => self.instead(offset, to, error),
+            _ => Ok(there),
+        }
+    }
+
+    /// Fills all of `to` from an offset in the file on.
+    ///
+    /// # Cost
+    ///
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_at`](Self::read_at); [`io::ErrorKind::UnexpectedEof`] where the file ends before, and what is in `to` then is not said.
+    pub fn read_exact_at(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        let (mut offset, mut rest) = (offset, to);
+        while !rest.is_empty() {
+            let done = self.read_at(offset, rest)?;
+            if done == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            offset = offset.saturating_add(crate::range::wide(done));
+            rest = rest.get_mut(done..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The pages that have bytes from an offset on, the place there, and how many.
+    fn mapped(&self, offset: u64) -> Option<(&SharedPages, usize, usize)> {
+        let map = self.map.as_ref()?;
+        let at = usize::try_from(offset).ok()?;
+        let rest = map.len().checked_sub(at).filter(|&rest| rest > 0)?;
+        Some((map, at, rest))
+    }
+
+    /// By the system, since the pages gave an error. If that has none, all is well: the file was cut short and is longer again.
+    #[cold]
+    fn instead(&self, offset: u64, to: &mut [u8], error: Error) -> io::Result<usize> {
+        os::read_file(&self.file, offset, to).map_err(|_| error.into())
+    }
+}

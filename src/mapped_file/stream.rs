@@ -1,0 +1,110 @@
+//! The file as a stream: a position and a buffer.
+
+use super::{AHEAD, MappedFile};
+use crate::range::wide;
+use core::mem;
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::vec;
+
+/// How many bytes of pages are mapped at once, before they are copied.
+const WINDOW: usize = 2 << 20;
+
+impl MappedFile {
+    /// What there is from the position on.
+    fn next(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if mem::take(&mut self.ended) {
+            return Ok(0);
+        }
+        self.bring_in(to.len());
+        let done = self.read_at(self.position, to)?;
+        // A file of which the system gives less than it is asked for ends there, at its known end at least: to ask again would
+        // cost as much as all of a short file.
+        let end = self.position.saturating_add(wide(done));
+        self.ended = done > 0 && done < to.len() && end == self.first_len && self.map.is_none();
+        Ok(done)
+    }
+
+    /// Asks for pages ahead of the stream, so that the copies do not wait at each.
+    fn bring_in(&mut self, len: usize) {
+        let Some((map, at, rest)) = self.mapped(self.position) else { return };
+        let end = at.saturating_add(len.min(rest));
+        if end <= self.ahead && at.saturating_add(2 * WINDOW) > self.ahead {
+            return;
+        }
+        let to = at.saturating_add(rest.min(WINDOW.max(len)));
+        // A hint.
+        let _there = map.prefault(at..to);
+        self.ahead = to;
+    }
+
+    /// A buffer for long files as for short ones, of which it shows the end.
+    fn new_buffer(&self) -> io::Result<std::boxed::Box<[u8]>> {
+        let short = usize::try_from(self.first_len).unwrap_or(AHEAD).saturating_add(1);
+        let len = if self.first_len == 0 { 4096 } else { short.min(AHEAD) };
+        let mut buffer = vec::Vec::new();
+        buffer.try_reserve_exact(len)?;
+        buffer.resize(len, 0);
+        Ok(buffer.into_boxed_slice())
+    }
+}
+
+impl Read for MappedFile {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.start >= self.end && to.len() >= AHEAD {
+            let done = self.next(to)?;
+            self.position = self.position.saturating_add(wide(done));
+            return Ok(done);
+        }
+        let done = self.fill_buf()?.read(to)?;
+        self.consume(done);
+        Ok(done)
+    }
+}
+
+impl BufRead for MappedFile {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start >= self.end {
+            let mut buffer = mem::take(&mut self.buffer);
+            if buffer.is_empty() {
+                buffer = self.new_buffer()?;
+            }
+            let done = self.next(&mut buffer);
+            self.buffer = buffer;
+            (self.start, self.end) = (0, done?);
+        }
+        Ok(self.buffer.get(self.start..self.end).unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let amount = amount.min(self.end.saturating_sub(self.start));
+        self.start = self.start.saturating_add(amount);
+        self.position = self.position.saturating_add(wide(amount));
+    }
+}
+
+/// Costs no system call, but from the end: one, which asks where that is now.
+impl Seek for MappedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.len()?.checked_add_signed(by),
+        };
+        let Some(place) = place else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "before the file, or behind all that there could be",
+            ));
+        };
+        if place != self.position {
+            self.position = place;
+            (self.start, self.end) = (0, 0);
+        }
+        self.ended = false;
+        Ok(place)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position)
+    }
+}
