@@ -15,6 +15,8 @@ mod keyed;
 mod lock;
 #[cfg(target_os = "linux")]
 mod look;
+#[cfg(target_os = "linux")]
+mod mapped;
 mod measure;
 mod report;
 #[cfg(target_os = "linux")]
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         lock::run(&mut bench);
         files::run(&mut bench);
         upkeep::run(&mut bench);
+        mapped::run(&mut bench);
         fault::run(&mut bench);
     }
     let groups = bench.finish();
