@@ -111,7 +111,11 @@ fn what_makes_no_sense_is_refused() {
     let named = file(&bytes(10_000));
     let refused = |options: MmapOptions<'_>| {
         let error = options.map_shared(named.as_file()).unwrap_err();
-        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidInput, Operation::Allocate), "{error}");
+        assert_eq!(
+            (error.kind(), error.operation()),
+            (ErrorKind::InvalidInput, Operation::Allocate),
+            "{error}"
+        );
     };
     refused(MmapOptions::new(10_001));
     refused(MmapOptions::new(0));
@@ -125,10 +129,7 @@ fn what_makes_no_sense_is_refused() {
     // SAFETY: it is never mapped.
     refused(unsafe { MmapOptions::of_file(named.as_file()) });
     let empty = file(&[]);
-    assert_eq!(
-        MmapOptions::whole().map_shared(empty.as_file()).unwrap_err().kind(),
-        ErrorKind::InvalidInput
-    );
+    assert_eq!(MmapOptions::whole().map_shared(empty.as_file()).unwrap_err().kind(), ErrorKind::InvalidInput);
     // Without a file there is no length.
     assert_eq!(MmapOptions::whole().map_mut().unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(MmapOptions::whole().align(1 << 21).map_none().unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -232,7 +233,10 @@ fn a_file_cut_short_is_an_error() {
     }
     let mut copy = vec![7; pages.len()];
     let fault = pages.try_copy_to(0, &mut copy).unwrap_err().fault().unwrap();
-    assert_eq!((fault.offset(), fault.is_write(), fault.kind()), (2 * size - 10, false, FaultKind::NoBacking));
+    assert_eq!(
+        (fault.offset(), fault.is_write(), fault.kind()),
+        (2 * size - 10, false, FaultKind::NoBacking)
+    );
     assert!(copy[..size + 10].iter().all(|&byte| byte == 1));
     assert!(copy[size + 10..2 * size - 10].iter().all(|&byte| byte == 0));
     assert!(copy[2 * size - 10..].iter().all(|&byte| byte == 7));

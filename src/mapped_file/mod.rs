@@ -15,6 +15,10 @@ use std::path::Path;
 
 /// Files shorter than this are read by the system: mapping them would cost more than reading them.
 const SHORTEST: u64 = 1 << 20;
+/// Up to where a file can reach.
+const END: u64 = i64::MAX.unsigned_abs();
+/// Fewer bytes than these at once are read by the system: that costs less than to ask how long the file is.
+const FEWEST: usize = 4096;
 /// How many bytes are read ahead of [`BufRead`](io::BufRead) at a time.
 const AHEAD: usize = 64 << 10;
 
@@ -156,19 +160,23 @@ impl MappedFile {
     ///
     /// # Cost
     ///
-    /// Of what is mapped, a copy and one system call (`fstat`); else one (`pread`).
+    /// One system call, and a copy: of what is mapped, `fstat`; else, and for fewer than 4 KiB, `pread`.
     ///
     /// # Errors
     ///
     /// Of a page that cannot be read although the file has it, on a broken disk, say: those of `read`, with the folio
     /// [`Error`](crate::Error) of the fault inside.
     pub fn read_at(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
-        if to.is_empty() || i64::try_from(offset).is_err() {
-            return Ok(0);
-        }
+        // No file reaches farther than numbers with a sign do, and systems refuse to look there.
+        let Some(most) = END.checked_sub(offset).filter(|_| !to.is_empty()) else { return Ok(0) };
+        let len = usize::try_from(most).map_or(to.len(), |most| most.min(to.len()));
+        let (to, _) = to.split_at_mut(len);
         let Some((map, at, rest)) = self.mapped(offset) else {
             return os::read_file(&self.file, offset, to);
         };
+        if to.len() < FEWEST {
+            return os::read_file(&self.file, offset, to);
+        }
         let (to, _) = to.split_at_mut(rest.min(to.len()));
         let (copied, fault) = match map.try_copy_to(at, to) {
             Ok(()) => (to.len(), None),

@@ -191,3 +191,30 @@ fn what_is_wrong_with_a_file_is_said() {
     assert_eq!((error.kind(), error.operation()), (ErrorKind::System, crate::Operation::Flush));
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
 }
+
+/// Of a file that others write to: nothing is left, whatever call is refused, and another file is not mapped instead.
+#[test]
+fn a_failure_leaves_nothing_of_shared_pages() {
+    let file = file(3);
+    let place = place_of(40);
+    let options = MmapOptions::whole().at(place).guard_before(1).guard_after(1).locked().no_core_dump();
+    let mut tried = 0;
+    loop {
+        let (made, failed) = fail_nth(None, tried, REFUSED, || options.map_shared_mut(&file));
+        if !failed {
+            assert_eq!(made.unwrap().len(), 3 * page::size());
+            break;
+        }
+        if let Ok(made) = made {
+            // A hint, or the like.
+            assert_eq!(made.start(), place);
+        }
+        crate::allocation::give_back();
+        assert!(anything(place - page::size(), 5).is_empty(), "call {tried}");
+        tried += 1;
+    }
+    assert!(tried > 3, "{tried}");
+    assert_eq!(descriptors(&file), 1);
+    let (_, calls) = calls_of(|| drop(MmapOptions::whole().map_shared(&file).unwrap()));
+    assert_eq!(calls.iter().filter(|&&call| call != "fstatfs").collect::<Vec<_>>(), [&"fstat", &"mmap", &"munmap"]);
+}
