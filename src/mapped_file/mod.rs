@@ -66,6 +66,8 @@ pub struct MappedFile {
     position: u64,
     /// Up to where pages have been asked for ahead of the stream.
     ahead: usize,
+    /// How many were asked for at once.
+    window: usize,
     /// The bytes from `position` on are `buffer[start..end]`.
     buffer: Box<[u8]>,
     start: usize,
@@ -112,7 +114,18 @@ impl MappedFile {
             None
         };
         let buffer = Box::default();
-        Ok(Self { file, map, first_len, position: 0, ahead: 0, buffer, start: 0, end: 0, ended: false })
+        Ok(Self {
+            file,
+            map,
+            first_len,
+            position: 0,
+            ahead: 0,
+            window: 0,
+            buffer,
+            start: 0,
+            end: 0,
+            ended: false,
+        })
     }
 
     /// How long the file is now.
@@ -124,7 +137,6 @@ impl MappedFile {
     /// # Errors
     ///
     /// As `File::metadata`.
-    #[expect(clippy::len_without_is_empty, reason = "it is there, and can fail as this can")]
     pub fn len(&self) -> io::Result<u64> {
         Ok(os::file_about(&self.file)?.len())
     }

@@ -6,7 +6,7 @@ use core::mem;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::vec;
 
-/// How many bytes of pages are mapped at once, before they are copied.
+/// How many bytes of pages are mapped at once, at most, before they are copied.
 const WINDOW: usize = 2 << 20;
 
 impl MappedFile {
@@ -28,12 +28,16 @@ impl MappedFile {
     fn bring_in(&mut self, len: usize) {
         let Some((map, at, rest)) = self.mapped(self.position) else { return };
         let end = at.saturating_add(len.min(rest));
-        if end <= self.ahead && at.saturating_add(2 * WINDOW) > self.ahead {
+        let follows = at <= self.ahead && self.ahead <= at.saturating_add(2 * WINDOW);
+        if follows && end <= self.ahead {
             return;
         }
-        let to = at.saturating_add(rest.min(WINDOW.max(len)));
+        // Who jumps about in the file is not to wait for more than he wants.
+        let window = if follows { self.window.saturating_mul(2).min(WINDOW) } else { 0 }.max(len);
+        let to = at.saturating_add(window.min(rest));
         // A hint.
         let _there = map.prefault(at..to);
+        self.window = window;
         self.ahead = to;
     }
 

@@ -1,7 +1,7 @@
 //! What needs the failures of system calls.
 
 use super::{MappedFile, SHORTEST};
-use crate::os::inject::{calls_of, fail_nth};
+use crate::os::inject::{calls_of, fail_nth, just_before};
 use std::fs::File;
 use std::io::{BufRead, Read};
 use std::vec::Vec;
@@ -73,4 +73,30 @@ fn a_file_that_cannot_be_mapped_is_read() {
         made.read_to_end(&mut all).unwrap();
         assert_eq!(all.len(), LEN);
     }
+}
+
+/// A page that cannot be read although the file has it: by the system, and if that cannot either, an error that tells of the fault.
+#[test]
+fn a_page_that_is_not_there_is_read_by_the_system() {
+    let mapped = MappedFile::new(file(LEN)).unwrap();
+    let file = mapped.as_file();
+    if !mapped.is_mapped() || file.set_len(0).is_err() {
+        return;
+    }
+    let mut some = std::vec![1; 10_000];
+    let longer = |file: &File| {
+        let file = file.try_clone().unwrap();
+        move || file.set_len(LEN as u64).unwrap()
+    };
+    just_before("file_about", longer(file));
+    assert_eq!(mapped.read_at(5, &mut some).unwrap(), 10_000);
+    assert!(some.iter().all(|&byte| byte == 0));
+
+    file.set_len(0).unwrap();
+    just_before("file_about", longer(file));
+    let (read, failed) = fail_nth(Some("read_file"), 0, 5, || mapped.read_at(5, &mut some));
+    assert!(failed);
+    let error = read.unwrap_err();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<crate::Error>()).unwrap();
+    assert_eq!(inner.fault().map(|fault| (fault.offset(), fault.is_write())), Some((5, false)));
 }
