@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Helper, role, rounds, say, skipped};
+#[cfg(unix)]
+use common::{Helper, role, say};
+use common::{rounds, skipped};
 use folio::MappedFile;
 use proptest::prelude::*;
 use std::fs::File;
@@ -222,8 +224,10 @@ fn a_file_cut_short_ends_where_it_ends() {
         return;
     }
     if let Err(error) = named.as_file().set_len(100_003) {
-        assert!(cfg!(windows), "{error}");
-        return;
+        // Nobody cuts a mapped file short there.
+        let refused = if cfg!(windows) { error.raw_os_error() } else { None };
+        assert_eq!(refused, Some(1224), "{error}");
+        return skipped("a_file_cut_short_ends_where_it_ends", &error.to_string());
     }
     let mut all = Vec::new();
     mapped.read_to_end(&mut all).unwrap();

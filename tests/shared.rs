@@ -228,8 +228,10 @@ fn a_file_cut_short_is_an_error() {
     let named = file(&vec![1; 4 * size]);
     let pages = MmapOptions::whole().offset(10).map_shared_mut(named.as_file()).unwrap();
     if let Err(error) = named.as_file().set_len(size as u64 + 20) {
-        assert!(cfg!(windows), "{error}");
-        return;
+        // Nobody cuts a mapped file short there.
+        let refused = if cfg!(windows) { error.raw_os_error() } else { None };
+        assert_eq!(refused, Some(1224), "{error}");
+        return skipped("a_file_cut_short_is_an_error", &error.to_string());
     }
     let mut copy = vec![7; pages.len()];
     let fault = pages.try_copy_to(0, &mut copy).unwrap_err().fault().unwrap();
