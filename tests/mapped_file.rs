@@ -27,6 +27,7 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
 
 /// Whether long files are mapped here at all.
 fn skips(test: &str, file: &MappedFile) -> bool {
+    file.read_exact_at(0, &mut [0; 5000]).unwrap();
     if !file.is_mapped() {
         skipped(test, "files are not mapped: there are no copies here");
     }
@@ -55,6 +56,9 @@ fn a_file_is_its_bytes() {
         let named = file(&content);
         let mut mapped = MappedFile::open(named.path()).unwrap();
         assert_eq!((mapped.len().unwrap(), mapped.is_empty().unwrap()), (len as u64, len == 0));
+        let mut all = vec![0; len];
+        mapped.read_exact_at(0, &mut all).unwrap();
+        assert!(all == content);
         assert!(len >= 1 << 20 || !mapped.is_mapped());
         let mut all = Vec::new();
         assert_eq!(mapped.read_to_end(&mut all).unwrap(), len);
@@ -204,9 +208,9 @@ fn growth_is_seen() {
         mapped.read_to_end(&mut all).unwrap();
         assert!(all == content);
         // Across the end of what is mapped.
-        let mut some = vec![0; 1000];
+        let mut some = vec![0; 10_000];
         mapped.read_exact_at(len as u64 - 5, &mut some).unwrap();
-        assert_eq!(some, content[len - 5..][..1000]);
+        assert_eq!(some, content[len - 5..][..10_000]);
         mapped.rewind().unwrap();
         all.clear();
         mapped.read_to_end(&mut all).unwrap();
@@ -232,14 +236,17 @@ fn a_file_cut_short_ends_where_it_ends() {
     let mut all = Vec::new();
     mapped.read_to_end(&mut all).unwrap();
     assert!(all == content[..100_003]);
-    let mut some = vec![0; 1000];
+    let mut long = vec![0; LONG];
+    assert_eq!(mapped.read_at(50_000, &mut long).unwrap(), 50_003);
+    assert!(long[..50_003] == content[50_000..100_003]);
+    let mut some = vec![0; 5000];
     assert_eq!(mapped.read_at(100_000, &mut some).unwrap(), 3);
     assert_eq!(mapped.read_at(100_003, &mut some).unwrap(), 0);
     assert_eq!(mapped.read_at(LONG as u64 - 1, &mut some).unwrap(), 0);
     assert_eq!(mapped.read_exact_at(99_990, &mut some[..14]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     // Longer again: zeroes there, which are bytes of the file now.
     named.as_file().set_len(LONG as u64).unwrap();
-    assert_eq!(mapped.read_at(100_003, &mut some).unwrap(), 1000);
+    assert_eq!(mapped.read_at(100_003, &mut some).unwrap(), 5000);
     assert!(some.iter().all(|&byte| byte == 0));
     all.clear();
     mapped.rewind().unwrap();
@@ -326,6 +333,8 @@ fn nothing_is_left() {
     let before = (mapped(), opened());
     let mut file = MappedFile::open(&path).unwrap();
     let _read = file.read(&mut [0; 100]).unwrap();
+    assert_eq!(mapped(), 0);
+    file.read_exact_at(7, &mut [0; 5000]).unwrap();
     assert_eq!((mapped(), opened()), (usize::from(file.is_mapped()), before.1 + 1));
     drop(file);
     assert_eq!((mapped(), opened()), before);

@@ -12,6 +12,7 @@ use std::boxed::Box;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Files shorter than this are read by the system: mapping them would cost more than reading them.
 const SHORTEST: u64 = 1 << 20;
@@ -20,37 +21,40 @@ const END: u64 = i64::MAX.unsigned_abs();
 /// Fewer bytes than these at once are read by the system: that costs less than to ask how long the file is.
 const FEWEST: usize = 4096;
 /// How many bytes are read ahead of [`BufRead`](io::BufRead) at a time.
-const AHEAD: usize = 64 << 10;
+const AHEAD: usize = 256 << 10;
 
 /// A file to be read, by way of its pages where that pays, that others may write to, cut short or make longer meanwhile: the
 /// reader never gets a signal for it, and sees what `read` could have seen.
 ///
-/// [`Read`](io::Read), [`Seek`](io::Seek) and [`BufRead`](io::BufRead) have a position of their own, and a buffer;
-/// [`read_at`](Self::read_at) needs neither, and many threads can use it at once. Bytes are copied by
-/// [recoverable copies](crate::fault); after each the length of the file is asked, and what lies behind it is not given, so that a file
-/// which is cut in the middle of a page ends where it ends. What the pages do not have (the file has become longer) is read by the system, as is
-/// all of a file that is shorter than 1 MiB, or that cannot be mapped ([`is_mapped`](Self::is_mapped)): a file system without mappings, a processor without
+/// [`read_at`](Self::read_at) copies from the pages of the file, by [recoverable copies](crate::fault); after each the length of the file is
+/// asked, and what lies behind it is not given, so that a file which is cut in the middle of a page ends where it ends. It needs no position, and many threads
+/// can use it at once. What the pages do not have (the file has become longer) is read by the system; so is all of a file that was shorter than 1 MiB
+/// when it was opened, or that cannot be mapped ([`is_mapped`](Self::is_mapped)): a file system without mappings, a processor without
 /// [copies](crate::fault#platforms), address space used up.
+///
+/// [`Read`](io::Read), [`Seek`](io::Seek) and [`BufRead`](io::BufRead) have a position of their own, and a buffer (of 256 KiB, or of the file's length), which
+/// the system fills: who reads from one end to the other looks at each page once, and to map them for that takes longer than to have them
+/// copied. Nothing is mapped for the stream.
 ///
 /// # When plain `read` is the better choice
 ///
-/// Often. Of files that are in memory, on Linux (ext4, a virtual machine), beside `read` with a buffer of 256 KiB:
+/// For files that are in memory, on Linux (ext4, a virtual machine that others used as well), beside `read` with a buffer of 256 KiB:
 ///
-/// - a file of 256 MiB or 1 GiB, from one end to the other: from 0.95 to 1.1 times as long, which is as long, since either way all bytes are copied once, and
-///   tables of pages cost about what calls do. Only a mapping of which references are made, which takes the
-///   promise of [`MmapOptions::file`], spares the copy: 0.75 to 0.9 times.
-/// - 100,000 files of 1 to 16 KiB: 0.75 times, because they are *not* mapped, and read by a small buffer and one call; mapped, they take 1.2 times as long.
-/// - 64 KiB here and there: 0.8 to 0.9 times as long as `pread`. 4 KiB: about as long, for to ask how long the file is costs
-///   nearly what reading them does; fewer are therefore read by the system. [`SharedPages`], which do not ask, take 0.2 times as
+/// - a file of 1 GiB, from one end to the other: the stream does what `read` does. By way of pages, with recoverable copies, it would
+///   take 1.1 to 1.3 times as long. Only a mapping of which references are made, which takes the promise of [`MmapOptions::file`], spares the
+///   copy: 0.8 to 1.0 times.
+/// - 100,000 files of 1 to 16 KiB: 0.75 times, by a small buffer and one call for each; mapped, they take 1.2 times as long.
+/// - 64 KiB here and there: `read_at` takes 0.8 to 0.9 times as long as `pread`. 4 KiB: about as long, for to ask how long the file is costs
+///   nearly what reading them does; fewer are therefore read by the system. [`SharedPages`], which do not ask, take 0.2 to 0.4 times as
 ///   long for 4 KiB and 0.1 times for 64 bytes: for a reader that knows by itself where the file ends.
 ///
-/// So who reads a file once, from one end to the other, does as well with `read`, which does not take address space, and reads
-/// pipes, too. This type is for many threads, or many places, of a long file; and for what would use a mapping, but must live when the
-/// file is cut short. Files that are not in memory were not measured: the disk counts then, and the system reads ahead in either case.
+/// So who reads a file once, from one end to the other, does as well with `read` and a large buffer. This type is for many threads, or many
+/// places, of a long file; and for what would use a mapping, but must live when the file is cut short. Files that are not in memory were not
+/// measured: there the disk counts.
 ///
 /// # Platforms
 ///
-/// While a file is mapped, Windows lets nobody cut it short or replace its content as a whole (`ERROR_USER_MAPPED_FILE`), nor delete it
+/// While a file is mapped (from the first such `read_at` on), Windows lets nobody cut it short or replace its content as a whole (`ERROR_USER_MAPPED_FILE`), nor delete it
 /// as long as its name matters: others get errors that they would not get from a reader that only has it open. On Windows, too, reading moves the position of the
 /// file itself ([`as_file`](Self::as_file)).
 ///
@@ -70,16 +74,12 @@ const AHEAD: usize = 64 << 10;
 #[derive(Debug)]
 pub struct MappedFile {
     file: File,
-    /// From the first byte on, as long as the file was then.
-    map: Option<SharedPages>,
+    /// From the first byte on, as long as the file was when it was first asked for; `None` where it cannot be mapped.
+    map: OnceLock<Option<SharedPages>>,
     /// How long the file was when it was opened.
     first_len: u64,
     /// Of the next byte that the stream gives.
     position: u64,
-    /// Up to where pages have been asked for ahead of the stream.
-    ahead: usize,
-    /// How many were asked for at once.
-    window: usize,
     /// The bytes from `position` on are `buffer[start..end]`.
     buffer: Box<[u8]>,
     start: usize,
@@ -107,7 +107,8 @@ impl MappedFile {
     ///
     /// # Cost
     ///
-    /// `fstat`; for a file of 1 MiB and more, what [`MmapOptions::map_shared`] costs.
+    /// `fstat`. (The first [`read_at`](Self::read_at) of 4 KiB or more maps a file that had 1 MiB or more: what
+    /// [`MmapOptions::map_shared`] costs.)
     ///
     /// # Errors
     ///
@@ -120,24 +121,8 @@ impl MappedFile {
             return Err(failure.during(Operation::Allocate, None, None).into());
         }
         let first_len = about.len();
-        let map = if first_len >= SHORTEST && fault::install().is_ok() {
-            MmapOptions::whole().map_shared(&file).ok()
-        } else {
-            None
-        };
-        let buffer = Box::default();
-        Ok(Self {
-            file,
-            map,
-            first_len,
-            position: 0,
-            ahead: 0,
-            window: 0,
-            buffer,
-            start: 0,
-            end: 0,
-            ended: false,
-        })
+        let (map, buffer) = (OnceLock::new(), Box::default());
+        Ok(Self { file, map, first_len, position: 0, buffer, start: 0, end: 0, ended: false })
     }
 
     /// How long the file is now.
@@ -162,9 +147,9 @@ impl MappedFile {
         Ok(self.len()? == 0)
     }
 
-    /// Whether it is read by way of its pages, and not by the system.
+    /// Whether the file is mapped: it can be, and somebody has used [`read_at`](Self::read_at) for 4 KiB or more.
     pub fn is_mapped(&self) -> bool {
-        self.map.is_some()
+        matches!(self.map.get(), Some(Some(_)))
     }
 
     /// The file.
@@ -191,16 +176,13 @@ impl MappedFile {
     /// Of a page that cannot be read although the file has it, on a broken disk, say: those of `read`, with the folio
     /// [`Error`](crate::Error) of the fault inside.
     pub fn read_at(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
-        // No file reaches farther than numbers with a sign do, and systems refuse to look there.
-        let Some(most) = END.checked_sub(offset).filter(|_| !to.is_empty()) else { return Ok(0) };
-        let len = usize::try_from(most).map_or(to.len(), |most| most.min(to.len()));
-        let (to, _) = to.split_at_mut(len);
-        let Some((map, at, rest)) = self.mapped(offset) else {
-            return os::read_file(&self.file, offset, to);
-        };
-        if to.len() < FEWEST {
-            return os::read_file(&self.file, offset, to);
+        if to.is_empty() {
+            return Ok(0);
         }
+        let pages = if to.len() < FEWEST { None } else { self.mapped(offset) };
+        let Some((map, at, rest)) = pages else {
+            return self.by_system(offset, to);
+        };
         let (to, _) = to.split_at_mut(rest.min(to.len()));
         let (copied, fault) = match map.try_copy_to(at, to) {
             Ok(()) => (to.len(), None),
@@ -242,7 +224,13 @@ impl MappedFile {
 
     /// The pages that have bytes from an offset on, the place there, and how many.
     fn mapped(&self, offset: u64) -> Option<(&SharedPages, usize, usize)> {
-        let map = self.map.as_ref()?;
+        let map = self.map.get_or_init(|| {
+            if self.first_len < SHORTEST || fault::install().is_err() {
+                return None;
+            }
+            MmapOptions::whole().map_shared(&self.file).ok()
+        });
+        let map = map.as_ref()?;
         let at = usize::try_from(offset).ok()?;
         let rest = map.len().checked_sub(at).filter(|&rest| rest > 0)?;
         Some((map, at, rest))
@@ -251,6 +239,15 @@ impl MappedFile {
     /// By the system, since the pages gave an error. If that has none, all is well: the file was cut short and is longer again.
     #[cold]
     fn instead(&self, offset: u64, to: &mut [u8], error: Error) -> io::Result<usize> {
-        os::read_file(&self.file, offset, to).map_err(|_| error.into())
+        self.by_system(offset, to).map_err(|_| error.into())
+    }
+
+    /// By the system.
+    fn by_system(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+        // No file reaches farther than numbers with a sign do, and systems refuse to look there.
+        let Some(most) = END.checked_sub(offset) else { return Ok(0) };
+        let len = usize::try_from(most).map_or(to.len(), |most| most.min(to.len()));
+        let (to, _) = to.split_at_mut(len);
+        os::read_file(&self.file, offset, to)
     }
 }

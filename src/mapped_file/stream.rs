@@ -6,39 +6,18 @@ use core::mem;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::vec;
 
-/// How many bytes of pages are mapped at once, at most, before they are copied.
-const WINDOW: usize = 2 << 20;
-
 impl MappedFile {
     /// What there is from the position on.
     fn next(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if mem::take(&mut self.ended) {
             return Ok(0);
         }
-        self.bring_in(to.len());
-        let done = self.read_at(self.position, to)?;
+        let done = self.by_system(self.position, to)?;
         // A file of which the system gives less than it is asked for ends there, at its known end at least: to ask again would
         // cost as much as all of a short file.
         let end = self.position.saturating_add(wide(done));
-        self.ended = done > 0 && done < to.len() && end == self.first_len && self.map.is_none();
+        self.ended = done > 0 && done < to.len() && end == self.first_len;
         Ok(done)
-    }
-
-    /// Asks for pages ahead of the stream, so that the copies do not wait at each.
-    fn bring_in(&mut self, len: usize) {
-        let Some((map, at, rest)) = self.mapped(self.position) else { return };
-        let end = at.saturating_add(len.min(rest));
-        let follows = at <= self.ahead && self.ahead <= at.saturating_add(2 * WINDOW);
-        if follows && end <= self.ahead {
-            return;
-        }
-        // Who jumps about in the file is not to wait for more than he wants.
-        let window = if follows { self.window.saturating_mul(2).min(WINDOW) } else { 0 }.max(len);
-        let to = at.saturating_add(window.min(rest));
-        // A hint.
-        let _there = map.prefault(at..to);
-        self.window = window;
-        self.ahead = to;
     }
 
     /// A buffer for long files as for short ones, of which it shows the end.

@@ -24,7 +24,11 @@ fn a_refused_call_loses_no_bytes() {
             let file = file(len);
             let read_all = || {
                 let mut all = Vec::new();
-                MappedFile::new(file)?.read_to_end(&mut all)?;
+                let mut mapped = MappedFile::new(file)?;
+                mapped.read_to_end(&mut all)?;
+                let mut again = std::vec![0; len];
+                mapped.read_exact_at(0, &mut again)?;
+                assert!(again == all);
                 std::io::Result::Ok(all)
             };
             let (read, failed) = fail_nth(None, tried, 5, read_all);
@@ -51,14 +55,15 @@ fn the_calls_are_those_and_no_others() {
     });
     assert_eq!(calls, ["file_about", "read_file"]);
     let mut long = MappedFile::new(file(LEN)).unwrap();
-    if !long.is_mapped() {
-        return;
+    assert_eq!(calls_of(|| long.fill_buf().unwrap().len()).1, ["read_file"]);
+    let mut some = [0; 5000];
+    assert_eq!(calls_of(|| long.read_at(1, &mut some[..4095]).unwrap()).1, ["read_file"]);
+    assert!(!long.is_mapped());
+    long.read_exact_at(1, &mut some).unwrap();
+    if long.is_mapped() {
+        assert_eq!(calls_of(|| long.read_at(1, &mut some).unwrap()).1, ["file_about"]);
     }
-    let (_, calls) = calls_of(|| {
-        let len = long.fill_buf().unwrap().len();
-        long.consume(len);
-    });
-    assert!(!calls.contains(&"read_file") && calls.contains(&"file_about"), "{calls:?}");
+    assert!(some.iter().all(|&byte| byte == 7));
 }
 
 /// Where the file cannot be mapped, it is read.
@@ -66,12 +71,12 @@ fn the_calls_are_those_and_no_others() {
 fn a_file_that_cannot_be_mapped_is_read() {
     for call in ["mmap", "MapViewOfFileEx"] {
         let file = file(LEN);
-        let (made, failed) = fail_nth(Some(call), 0, 12, || MappedFile::new(file).unwrap());
+        let made = MappedFile::new(file).unwrap();
+        let mut all = std::vec![0; LEN];
+        let (read, failed) = fail_nth(Some(call), 0, 12, || made.read_exact_at(0, &mut all));
+        read.unwrap();
         assert_eq!(made.is_mapped(), !failed && crate::fault::install().is_ok());
-        let mut made = made;
-        let mut all = Vec::new();
-        made.read_to_end(&mut all).unwrap();
-        assert_eq!(all.len(), LEN);
+        assert!(all.iter().all(|&byte| byte == 7));
     }
 }
 
@@ -80,6 +85,7 @@ fn a_file_that_cannot_be_mapped_is_read() {
 fn a_page_that_is_not_there_is_read_by_the_system() {
     let mapped = MappedFile::new(file(LEN)).unwrap();
     let file = mapped.as_file();
+    mapped.read_exact_at(0, &mut [0; 5000]).unwrap();
     if !mapped.is_mapped() || file.set_len(0).is_err() {
         return;
     }
