@@ -22,6 +22,8 @@ const END: u64 = i64::MAX.unsigned_abs();
 const FEWEST: usize = 4096;
 /// How many bytes are read ahead of [`BufRead`](io::BufRead) at a time.
 const AHEAD: usize = 256 << 10;
+/// The same behind a jump to another place, where perhaps little is wanted. From there on, twice as many each time.
+const AFTER_JUMP: usize = 8 << 10;
 
 /// A file to be read, by way of its pages where that pays, that others may write to, cut short or make longer meanwhile: the
 /// reader never gets a signal for it, and sees what `read` could have seen.
@@ -34,14 +36,14 @@ const AHEAD: usize = 256 << 10;
 ///
 /// [`Read`](io::Read), [`Seek`](io::Seek) and [`BufRead`](io::BufRead) have a position of their own, and a buffer (of 256 KiB, or of the file's length), which
 /// the system fills: who reads from one end to the other looks at each page once, and to map them for that takes longer than to have them
-/// copied. Nothing is mapped for the stream.
+/// copied. Nothing is mapped for the stream. Behind each jump to another place, 8 KiB are read first, then twice as many each time.
 ///
 /// # When plain `read` is the better choice
 ///
 /// For files that are in memory, on Linux (ext4, a virtual machine that others used as well), beside `read` with a buffer of 256 KiB:
 ///
 /// - a file of 1 GiB, from one end to the other: the stream does what `read` does. By way of pages, with recoverable copies, it would
-///   take 1.1 to 1.3 times as long. Only a mapping of which references are made, which takes the promise of [`MmapOptions::file`], spares the
+///   take 1.07 to 1.3 times as long. Only a mapping of which references are made, which takes the promise of [`MmapOptions::file`], spares the
 ///   copy: 0.8 to 1.0 times.
 /// - 100,000 files of 1 to 16 KiB: 0.75 times, by a small buffer and one call for each; mapped, they take 1.2 times as long.
 /// - 64 KiB here and there: `read_at` takes 0.8 to 0.9 times as long as `pread`. 4 KiB: about as long, for to ask how long the file is costs
@@ -84,6 +86,8 @@ pub struct MappedFile {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    /// How many bytes are read ahead the next time, at most.
+    reach: usize,
     /// The system has said that the file ends at the position.
     ended: bool,
 }
@@ -122,7 +126,7 @@ impl MappedFile {
         }
         let first_len = about.len();
         let (map, buffer) = (OnceLock::new(), Box::default());
-        Ok(Self { file, map, first_len, position: 0, buffer, start: 0, end: 0, ended: false })
+        Ok(Self { file, map, first_len, position: 0, buffer, start: 0, end: 0, reach: AHEAD, ended: false })
     }
 
     /// How long the file is now.

@@ -1,6 +1,6 @@
 //! The file as a stream: a position and a buffer.
 
-use super::{AHEAD, MappedFile};
+use super::{AFTER_JUMP, AHEAD, MappedFile};
 use crate::range::wide;
 use core::mem;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -51,7 +51,9 @@ impl BufRead for MappedFile {
             if buffer.is_empty() {
                 buffer = self.new_buffer()?;
             }
-            let done = self.next(&mut buffer);
+            let len = self.reach.min(buffer.len());
+            let done = self.next(buffer.split_at_mut(len).0);
+            self.reach = self.reach.saturating_mul(2).min(AHEAD);
             self.buffer = buffer;
             (self.start, self.end) = (0, done?);
         }
@@ -81,6 +83,7 @@ impl Seek for MappedFile {
         };
         if place != self.position {
             self.position = place;
+            self.reach = AFTER_JUMP;
             (self.start, self.end) = (0, 0);
         }
         self.ended = false;
