@@ -19,10 +19,12 @@ use core::ops::{Range, RangeBounds};
 ///
 /// Made without `unsafe`, by [`MmapOptions::map_shared`](crate::MmapOptions::map_shared) and
 /// [`map_shared_mut`](crate::MmapOptions::map_shared_mut). There are no references to the bytes, ever: they are reached by copies
-/// and by atomic accesses to words ([`fault`](crate::fault)), which give an error where a page is not there any more. What others write to the file,
+/// and by atomic accesses to words ([`fault`](crate::fault)), which give an error where a page is not there any more. What
+/// others write to the file,
 /// by whatever means, is seen here, and the other way round.
 ///
-/// A copy of bytes to which somebody writes meanwhile is any mixture of old and new ones. Who has to agree with others on what they may read
+/// A copy of bytes to which somebody writes meanwhile is any mixture of old and new ones. Who has to agree with others on
+/// what they may read
 /// does so by words ([`try_load`](Self::try_load), [`try_store`](SharedPages::try_store),
 /// [`try_compare_exchange`](SharedPages::try_compare_exchange)), or looks at copies only.
 ///
@@ -34,11 +36,14 @@ use core::ops::{Range, RangeBounds};
 ///
 /// # Platforms
 ///
-/// As [`MmapOptions::file`](crate::MmapOptions::file). Where there are no [copies](crate::fault#platforms), pages can be made, and each copy is
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Windows lets nobody cut a file short that is mapped, and others must not
+/// As [`MmapOptions::file`](crate::MmapOptions::file). Where there are no [copies](crate::fault#platforms), pages can be
+/// made, and each copy is
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Windows lets nobody cut a file short that is mapped, and
+/// others must not
 /// be surprised by that.
 ///
-/// Bytes behind the end of the file, in its last page, read as zeroes (or as what others who map the file have written there); what is
+/// Bytes behind the end of the file, in its last page, read as zeroes (or as what others who map the file have written
+/// there); what is
 /// written to them is lost. So of a file that is cut in the middle of a page, the rest of that page is no error.
 ///
 /// # Examples
@@ -104,7 +109,8 @@ impl MmapOptions<'_> {
     /// The bytes of a file that others may write to, or cut short: so many, or the [`whole`](Self::whole) file, from the
     /// [offset](Self::offset) on, which may be any. To be read by copies.
     ///
-    /// Safe: no reference to the bytes is ever made, and a page that is not there is an error. Place, guard pages, alignment, `populate`,
+    /// Safe: no reference to the bytes is ever made, and a page that is not there is an error. Place, guard pages,
+    /// alignment, `populate`,
     /// `locked`, `numa_node` and `no_core_dump` go with it as with [`file`](Self::file).
     ///
     /// # Cost
@@ -113,11 +119,13 @@ impl MmapOptions<'_> {
     ///
     /// # Errors
     ///
-    /// As [`map_none`](Self::map_none) and [`file`](Self::file); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) also for
+    /// As [`map_none`](Self::map_none) and [`file`](Self::file); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
+    /// also for
     /// devices (what their registers do when they are read or written, no type knows; see [`Pages::into_shared`]), beside another
     /// [`file`](Self::file), [`copy_on_write`](Self::copy_on_write), `room`, `stack`, `largest_pages` and `jit`.
     ///
-    /// As with `std::fs` and files such as `/proc/self/mem`, files that are no storage but doors to other things are the business of who
+    /// As with `std::fs` and files such as `/proc/self/mem`, files that are no storage but doors to other things are the
+    /// business of who
     /// opens them: those under `/sys` that stand for the memory of devices, say, which take root.
     ///
     /// # Examples
@@ -141,7 +149,8 @@ impl MmapOptions<'_> {
     ///
     /// # Cost, errors
     ///
-    /// As [`map_shared`](Self::map_shared); [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for a file that was not opened
+    /// As [`map_shared`](Self::map_shared); [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for a file that was
+    /// not opened
     /// for reading and writing.
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn map_shared_mut(&self, file: &(impl AsFile + ?Sized)) -> Result<SharedPagesMut> {
@@ -194,7 +203,8 @@ impl<W: WriteAccess> SharedPages<W> {
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when it would reach beyond the end.
     pub fn part(&self, offset: usize, len: usize) -> Result<RawMemory<'_>> {
-        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read, no reference to them
+        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read, no
+        // reference to them
         // is there, and reading a file has no effect.
         unsafe { RawMemory::new(self.as_ptr(), self.len()) }.part(offset, len)
     }
@@ -227,7 +237,8 @@ impl<W: WriteAccess> SharedPages<W> {
         os::advise(pages, advice).map_err(|failure| failure.during(Operation::Advise, Some(pages), None))
     }
 
-    /// Lets pages be in memory, and mapped, before they are copied from: a hint, by which copies need not wait at each page. What is not
+    /// Lets pages be in memory, and mapped, before they are copied from: a hint, by which copies need not wait at each page.
+    /// What is not
     /// there (behind the end of a file that was cut short) has no effect.
     ///
     /// # Cost
@@ -330,7 +341,8 @@ impl<W: WriteAccess> SharedPages<W> {
     ///
     /// # Safety
     ///
-    /// As [`MmapOptions::file`](crate::MmapOptions::file): from now on, and as long as the mapping lives, nobody else writes to these bytes of the
+    /// As [`MmapOptions::file`](crate::MmapOptions::file): from now on, and as long as the mapping lives, nobody else writes
+    /// to these bytes of the
     /// file while references to them exist, or makes it shorter than the mapping; all of it is there now.
     pub unsafe fn into_pages(self) -> Pages<AllowRead, W, DenyExec>
     where
@@ -357,7 +369,8 @@ impl SharedPages<AllowWrite> {
     ///
     /// As [`part`](Self::part).
     pub fn part_mut(&self, offset: usize, len: usize) -> Result<RawMemoryMut<'_>> {
-        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read and written, no reference
+        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read and written,
+        // no reference
         // to them is there, and nobody may rely on what others write to as well.
         unsafe { RawMemoryMut::new(self.as_mut_ptr(), self.len()) }.part(offset, len)
     }
@@ -377,7 +390,8 @@ where
     ///
     /// # Errors
     ///
-    /// The mapping as it was, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): it is not of a file, or is a copy of one.
+    /// The mapping as it was, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): it is not of a file, or is a
+    /// copy of one.
     #[allow(clippy::result_large_err, reason = "what fails gives the mapping back")]
     pub fn into_shared(self) -> core::result::Result<SharedPages<W>, (Self, Error)> {
         if self.map.content() == Content::Shared {
