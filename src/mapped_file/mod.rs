@@ -28,52 +28,40 @@ const AFTER_JUMP: usize = 8 << 10;
 /// A file to be read, by way of its pages where that pays, that others may write to, cut short or make longer meanwhile: the
 /// reader never gets a signal for it, and sees what `read` could have seen.
 ///
-/// [`read_at`](Self::read_at) copies from the pages of the file, by [recoverable copies](crate::fault); after each the
-/// length of the file is
-/// asked, and what lies behind it is not given, so that a file which is cut in the middle of a page ends where it ends. It
-/// needs no position, and many threads
-/// can use it at once. What the pages do not have (the file has become longer) is read by the system; so is all of a file
-/// that was shorter than 1 MiB
-/// when it was opened, or that cannot be mapped ([`is_mapped`](Self::is_mapped)): a file system without mappings, a
-/// processor without
-/// [copies](crate::fault#platforms), address space used up.
+/// [`read_at`](Self::read_at) copies from the pages of the file, by [recoverable copies](crate::fault); after each the length
+/// of the file is asked, and what lies behind it is not given, so that a file which is cut in the middle of a page ends where
+/// it ends. It needs no position, and many threads can use it at once. What the pages do not have (the file has become longer)
+/// is read by the system; so is all of a file that was shorter than 1 MiB when it was opened, or that cannot be mapped
+/// ([`is_mapped`](Self::is_mapped)): a file system without mappings, a processor without [copies](crate::fault#platforms),
+/// address space used up.
 ///
-/// [`Read`](io::Read), [`Seek`](io::Seek) and [`BufRead`](io::BufRead) have a position of their own, and a buffer (of 256
-/// KiB, or of the file's length), which
-/// the system fills: who reads from one end to the other looks at each page once, and to map them for that takes longer than
-/// to have them
-/// copied. Nothing is mapped for the stream. Behind each jump to another place, 8 KiB are read first, then twice as many each time.
+/// [`Read`](io::Read), [`Seek`](io::Seek) and [`BufRead`](io::BufRead) have a position of their own, and a buffer (of 256 KiB,
+/// or of the file's length), which the system fills: who reads from one end to the other looks at each page once, and to map
+/// them for that takes longer than to have them copied. Nothing is mapped for the stream. Behind each jump to another place, 8
+/// KiB are read first, then twice as many each time.
 ///
 /// # When plain `read` is the better choice
 ///
 /// For files that are in memory, on Linux (ext4, a virtual machine that others used as well), beside `read` with a buffer of
 /// 256 KiB:
 ///
-/// - a file of 1 GiB, from one end to the other: the stream does what `read` does. By way of pages, with recoverable copies,
-///   it would
-///   take 1.07 to 1.3 times as long. Only a mapping of which references are made, which takes the promise of
-///   [`MmapOptions::file`], spares the
-///   copy: 0.8 to 1.0 times.
+/// - a file of 1 GiB, from one end to the other: the stream does what `read` does. By way of pages, with recoverable copies, it
+///   would take 1.07 to 1.3 times as long. Only a mapping of which references are made, which takes the promise of
+///   [`MmapOptions::file`], spares the copy: 0.8 to 1.0 times.
 /// - 100,000 files of 1 to 16 KiB: 0.75 times, by a small buffer and one call for each; mapped, they take 1.2 times as long.
-/// - 64 KiB here and there: `read_at` takes 0.8 to 0.9 times as long as `pread`. 4 KiB: about as long, for to ask how long
-///   the file is costs
-///   nearly what reading them does; fewer are therefore read by the system. [`SharedPages`], which do not ask, take 0.2 to
-///   0.4 times as
-///   long for 4 KiB and 0.1 times for 64 bytes: for a reader that knows by itself where the file ends.
+/// - 64 KiB here and there: `read_at` takes 0.8 to 0.9 times as long as `pread`. 4 KiB: about as long, for to ask how long the
+///   file is costs nearly what reading them does; fewer are therefore read by the system. [`SharedPages`], which do not ask,
+///   take 0.2 to 0.4 times as long for 4 KiB and 0.1 times for 64 bytes: for a reader that knows by itself where the file ends.
 ///
 /// So who reads a file once, from one end to the other, does as well with `read` and a large buffer. This type is for many
-/// threads, or many
-/// places, of a long file; and for what would use a mapping, but must live when the file is cut short. Files that are not in
-/// memory were not
-/// measured: there the disk counts.
+/// threads, or many places, of a long file; and for what would use a mapping, but must live when the file is cut short. Files
+/// that are not in memory were not measured: there the disk counts.
 ///
 /// # Platforms
 ///
 /// While a file is mapped (from the first such `read_at` on), Windows lets nobody cut it short or replace its content as a
-/// whole (`ERROR_USER_MAPPED_FILE`), nor delete it
-/// as long as its name matters: others get errors that they would not get from a reader that only has it open. On Windows,
-/// too, reading moves the position of the
-/// file itself ([`as_file`](Self::as_file)).
+/// whole (`ERROR_USER_MAPPED_FILE`), nor delete it as long as its name matters: others get errors that they would not get from
+/// a reader that only has it open. On Windows, too, reading moves the position of the file itself ([`as_file`](Self::as_file)).
 ///
 /// # Examples
 ///
@@ -121,9 +109,8 @@ impl MappedFile {
         Self::new(File::open(path)?)
     }
 
-    /// Reads a file that is open for reading, from its first byte on. (The position that it has as a file is not looked at;
-    /// it may be
-    /// changed.)
+    /// Reads a file that is open for reading, from its first byte on. (The position that it has as a file is not looked at; it
+    /// may be changed.)
     ///
     /// # Cost
     ///
@@ -132,8 +119,8 @@ impl MappedFile {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] for what is no regular file: a folder, a pipe, a socket, a device. As `fstat`.
-    /// A file that cannot be mapped is read by the system, and so no error; one that is not open for reading is, when it is read.
+    /// [`io::ErrorKind::InvalidInput`] for what is no regular file: a folder, a pipe, a socket, a device. As `fstat`. A file
+    /// that cannot be mapped is read by the system, and so no error; one that is not open for reading is, when it is read.
     pub fn new(file: File) -> io::Result<Self> {
         let about = os::file_about(&file)?;
         if !about.is_file() {
@@ -183,8 +170,7 @@ impl MappedFile {
     }
 
     /// Copies what there is from an offset in the file on: how many bytes, which may be fewer than wanted, and are none from
-    /// the end
-    /// of the file on. The position of the stream stays where it is.
+    /// the end of the file on. The position of the stream stays where it is.
     ///
     /// Of bytes that others write meanwhile, any mixture of old and new ones.
     ///
@@ -229,8 +215,8 @@ impl MappedFile {
     ///
     /// # Errors
     ///
-    /// As [`read_at`](Self::read_at); [`io::ErrorKind::UnexpectedEof`] where the file ends before, and what is in `to` then
-    /// is not said.
+    /// As [`read_at`](Self::read_at); [`io::ErrorKind::UnexpectedEof`] where the file ends before, and what is in `to` then is
+    /// not said.
     pub fn read_exact_at(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
         let (mut offset, mut rest) = (offset, to);
         while !rest.is_empty() {

@@ -18,14 +18,12 @@ use core::ops::{Range, RangeBounds};
 /// A file as pages that others may write to, and cut short, at any time: of this process and of others.
 ///
 /// Made without `unsafe`, by [`MmapOptions::map_shared`](crate::MmapOptions::map_shared) and
-/// [`map_shared_mut`](crate::MmapOptions::map_shared_mut). There are no references to the bytes, ever: they are reached by copies
-/// and by atomic accesses to words ([`fault`](crate::fault)), which give an error where a page is not there any more. What
-/// others write to the file,
-/// by whatever means, is seen here, and the other way round.
+/// [`map_shared_mut`](crate::MmapOptions::map_shared_mut). There are no references to the bytes, ever: they are reached by
+/// copies and by atomic accesses to words ([`fault`](crate::fault)), which give an error where a page is not there any more.
+/// What others write to the file, by whatever means, is seen here, and the other way round.
 ///
-/// A copy of bytes to which somebody writes meanwhile is any mixture of old and new ones. Who has to agree with others on
-/// what they may read
-/// does so by words ([`try_load`](Self::try_load), [`try_store`](SharedPages::try_store),
+/// A copy of bytes to which somebody writes meanwhile is any mixture of old and new ones. Who has to agree with others on what
+/// they may read does so by words ([`try_load`](Self::try_load), [`try_store`](SharedPages::try_store),
 /// [`try_compare_exchange`](SharedPages::try_compare_exchange)), or looks at copies only.
 ///
 /// Writing takes `&self`, for others write at the same time anyway; threads share it by reference.
@@ -36,15 +34,12 @@ use core::ops::{Range, RangeBounds};
 ///
 /// # Platforms
 ///
-/// As [`MmapOptions::file`](crate::MmapOptions::file). Where there are no [copies](crate::fault#platforms), pages can be
-/// made, and each copy is
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Windows lets nobody cut a file short that is mapped, and
-/// others must not
-/// be surprised by that.
+/// As [`MmapOptions::file`](crate::MmapOptions::file). Where there are no [copies](crate::fault#platforms), pages can be made,
+/// and each copy is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Windows lets nobody cut a file short that is
+/// mapped, and others must not be surprised by that.
 ///
-/// Bytes behind the end of the file, in its last page, read as zeroes (or as what others who map the file have written
-/// there); what is
-/// written to them is lost. So of a file that is cut in the middle of a page, the rest of that page is no error.
+/// Bytes behind the end of the file, in its last page, read as zeroes (or as what others who map the file have written there);
+/// what is written to them is lost. So of a file that is cut in the middle of a page, the rest of that page is no error.
 ///
 /// # Examples
 ///
@@ -109,9 +104,8 @@ impl MmapOptions<'_> {
     /// The bytes of a file that others may write to, or cut short: so many, or the [`whole`](Self::whole) file, from the
     /// [offset](Self::offset) on, which may be any. To be read by copies.
     ///
-    /// Safe: no reference to the bytes is ever made, and a page that is not there is an error. Place, guard pages,
-    /// alignment, `populate`,
-    /// `locked`, `numa_node` and `no_core_dump` go with it as with [`file`](Self::file).
+    /// Safe: no reference to the bytes is ever made, and a page that is not there is an error. Place, guard pages, alignment,
+    /// `populate`, `locked`, `numa_node` and `no_core_dump` go with it as with [`file`](Self::file).
     ///
     /// # Cost
     ///
@@ -120,13 +114,11 @@ impl MmapOptions<'_> {
     /// # Errors
     ///
     /// As [`map_none`](Self::map_none) and [`file`](Self::file); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
-    /// also for
-    /// devices (what their registers do when they are read or written, no type knows; see [`Pages::into_shared`]), beside another
-    /// [`file`](Self::file), [`copy_on_write`](Self::copy_on_write), `room`, `stack`, `largest_pages` and `jit`.
+    /// also for devices (what their registers do when they are read or written, no type knows; see [`Pages::into_shared`]),
+    /// beside another [`file`](Self::file), [`copy_on_write`](Self::copy_on_write), `room`, `stack`, `largest_pages` and `jit`.
     ///
     /// As with `std::fs` and files such as `/proc/self/mem`, files that are no storage but doors to other things are the
-    /// business of who
-    /// opens them: those under `/sys` that stand for the memory of devices, say, which take root.
+    /// business of who opens them: those under `/sys` that stand for the memory of devices, say, which take root.
     ///
     /// # Examples
     ///
@@ -149,9 +141,8 @@ impl MmapOptions<'_> {
     ///
     /// # Cost, errors
     ///
-    /// As [`map_shared`](Self::map_shared); [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for a file that was
-    /// not opened
-    /// for reading and writing.
+    /// As [`map_shared`](Self::map_shared); [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for a file that was not
+    /// opened for reading and writing.
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn map_shared_mut(&self, file: &(impl AsFile + ?Sized)) -> Result<SharedPagesMut> {
         let pages: Pages<AllowRead, AllowWrite, DenyExec> = self.with_others(os::file_of(file)).make()?;
@@ -196,8 +187,8 @@ impl<W: WriteAccess> SharedPages<W> {
 
     reading! { self => self.span() }
 
-    /// A part of the bytes, to be lent: by value, and without the type of the mapping. Offsets of faults count from its own first
-    /// byte.
+    /// A part of the bytes, to be lent: by value, and without the type of the mapping. Offsets of faults count from its own
+    /// first byte.
     ///
     /// # Errors
     ///
@@ -238,8 +229,7 @@ impl<W: WriteAccess> SharedPages<W> {
     }
 
     /// Lets pages be in memory, and mapped, before they are copied from: a hint, by which copies need not wait at each page.
-    /// What is not
-    /// there (behind the end of a file that was cut short) has no effect.
+    /// What is not there (behind the end of a file that was cut short) has no effect.
     ///
     /// # Cost
     ///
@@ -341,9 +331,8 @@ impl<W: WriteAccess> SharedPages<W> {
     ///
     /// # Safety
     ///
-    /// As [`MmapOptions::file`](crate::MmapOptions::file): from now on, and as long as the mapping lives, nobody else writes
-    /// to these bytes of the
-    /// file while references to them exist, or makes it shorter than the mapping; all of it is there now.
+    /// As [`MmapOptions::file`](crate::MmapOptions::file): from now on, and as long as the mapping lives, nobody else writes to
+    /// these bytes of the file while references to them exist, or makes it shorter than the mapping; all of it is there now.
     pub unsafe fn into_pages(self) -> Pages<AllowRead, W, DenyExec>
     where
         (W, DenyExec): Together,
