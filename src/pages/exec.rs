@@ -396,7 +396,7 @@ mod together {
 }
 
 impl Map {
-    fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
+    pub(super) fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
         let bytes = range.end.checked_sub(range.start).filter(|_| range.end <= self.len());
         let Some(len) = bytes else {
             return Err(Failure::invalid("the range is not within the pages"));

@@ -87,7 +87,8 @@ where
     /// # Platforms
     ///
     /// Where it is copied, the new mapping has none of the properties that were asked for beside: an alignment beyond a page, a
-    /// name, advice.
+    /// name, advice, [huge pages](crate::MmapOptions::huge_pages), being made for code (`MmapOptions::jit`). What can be executed is
+    /// flushed before it can be, as by `make_exec`.
     ///
     /// # Examples
     ///
@@ -312,12 +313,13 @@ impl Map {
         }
         // SAFETY: `self.len` bytes that can be read, and as many at least that can be written; two mappings do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(self.base.as_ptr(), new.base.as_ptr(), self.len) };
-        // SAFETY: the mapping is new: nobody has a reference into it.
-        let granted = if grants == Protection::READ_WRITE {
-            Ok(())
-        } else {
+        let granted = new.tell_processor(self.len, grants).and_then(|()| {
+            if grants == Protection::READ_WRITE {
+                return Ok(());
+            }
+            // SAFETY: the mapping is new: nobody has a reference into it.
             unsafe { new.protect(Protection::READ_WRITE, grants) }
-        };
+        });
         match granted {
             Ok(()) => {
                 *self = new;
@@ -332,5 +334,20 @@ impl Map {
                 Err(error)
             }
         }
+    }
+    /// Lets the processor execute what was copied, if that is to be executed: before it can be.
+    #[cfg(feature = "allow_exec")]
+    fn tell_processor(&self, len: usize, grants: Protection) -> Result<()> {
+        if !grants.contains(Protection::EXECUTE) {
+            return Ok(());
+        }
+        self.flush_icache(0..len, true)
+            .map_err(|failure| failure.during(Operation::FlushInstructions, self.pages(), None))
+    }
+
+    #[cfg(not(feature = "allow_exec"))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "with `allow_exec` it can fail")]
+    fn tell_processor(&self, _len: usize, _grants: Protection) -> Result<()> {
+        Ok(())
     }
 }
