@@ -16,16 +16,11 @@ use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
 ///
-/// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch (guard
-/// pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and nobody
-/// else's; (2) each of the `len` bytes grants what the typed owner
-/// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
-/// then the same for all of its parts, or one that holds theirs.
 /// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch
 /// (guard pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and
 /// nobody else's; (2) each of the `len` bytes grants what the typed owner says; (3) `origin` is `Some` as soon as the mapping is,
-/// or was once, a part of a larger one, and then the same for all of its parts; also as soon as something has to live as long as
-/// the pages.
+/// or was once, a part of a larger one, and then the same for all of its parts, or one that holds theirs; also as soon as
+/// something has to live as long as the pages.
 #[derive(Debug)]
 pub(super) struct Map {
     pub(super) base: NonNull<u8>,
@@ -294,7 +289,13 @@ impl Map {
         let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Allocate)) };
         let room_end = self.start().saturating_add(self.len).saturating_sub(after);
         self.set_apart(before, room.saturating_add(after))?;
-        self.origin = Some(Arc::new(Origin::with_room(whole, room_end)));
+        // It may be what is left of a larger one, for the sake of an alignment: some systems give addresses back as a whole only.
+        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin::whole(whole, os::Attached::NOTHING)));
+        match Arc::get_mut(origin) {
+            Some(origin) => origin.set_room_end(room_end),
+            // The surplus is gone: never.
+            None => return Err(self.nothing(Operation::Allocate)),
+        }
         Ok(())
     }
 
