@@ -140,10 +140,18 @@ impl Map {
         let Some(pages) = self.pages() else { return Ok(()) };
         // SAFETY: the caller's promise: nobody has a reference into what cannot be touched.
         let Err(failure) = (unsafe { os::commit(pages, to) }) else { return Ok(()) };
-        let failure = match failure.changed_part() {
-            // SAFETY: as above.
-            Some(changed) if unsafe { os::decommit(changed) }.is_ok() => failure.unchanged(),
-            _ => failure,
+        let Some(changed) = failure.changed_part() else {
+            return Err(failure.during(Operation::Commit, Some(pages), None));
+        };
+        // SAFETY: as above.
+        let failure = match unsafe { os::decommit(changed) } {
+            Ok(()) => failure.unchanged(),
+            Err(lost) if lost.kind() == ErrorKind::Unmapped => {
+                self.say_lost();
+                self.abandon_all();
+                failure
+            }
+            Err(_) => failure,
         };
         Err(failure.during(Operation::Commit, Some(pages), None))
     }
@@ -173,9 +181,7 @@ impl Map {
                     self.shut_out(changed);
                 }
                 if failure.kind() == ErrorKind::Unmapped {
-                    if let Some(origin) = &self.origin {
-                        origin.mark_spoiled(failure.kind());
-                    }
+                    self.say_lost();
                     self.abandon_all();
                 }
                 Err(failure.during(Operation::Decommit, Some(pages), None))
@@ -395,6 +401,15 @@ impl Map {
     pub(super) fn abandon(&mut self, gone: PageRange) {
         self.shut_out(gone);
         self.before = 0;
+        self.say_lost();
+    }
+
+    /// Addresses of the mapping may be somebody else's from now on: those who share them are to know.
+    #[cold]
+    fn say_lost(&self) {
+        if let Some(origin) = &self.origin {
+            origin.mark_spoiled(ErrorKind::Unmapped);
+        }
     }
 
     /// Locks that outlived their pages would keep those of the next owner locked.

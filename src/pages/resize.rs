@@ -220,7 +220,11 @@ impl Map {
             if let Some(changed) = failure.changed_part() {
                 // Nobody may touch them in any case: they are given back to keep as little as there is to keep.
                 // SAFETY: as above.
-                let _given_back = unsafe { os::decommit(changed) };
+                let given_back = unsafe { os::decommit(changed) };
+                if given_back.is_err_and(|lost| lost.kind() == ErrorKind::Unmapped) {
+                    // They may be somebody else's from now on: all from there on is let go of, for ever.
+                    self.after = changed.first().saturating_sub(end);
+                }
             }
             return Err(failure.unchanged());
         }
