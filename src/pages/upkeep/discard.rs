@@ -82,7 +82,8 @@ where
 }
 
 /// One of `os::discard` and `os::discard_lazily`.
-pub(in crate::pages) type How = unsafe fn(PageRange, Protection, bool) -> core::result::Result<(), NotDiscarded>;
+pub(in crate::pages) type How =
+    unsafe fn(PageRange, Protection, bool) -> core::result::Result<(), NotDiscarded>;
 
 impl Map {
     /// Discards pages of the mapping, all of which grant `protection`. After a failure those that the mapping has still do.
