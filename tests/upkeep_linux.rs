@@ -162,3 +162,26 @@ fn populating_reports_what_a_touch_would_die_of() {
     pages.prefault(..2 * size).unwrap();
     pages.prefault_mut(3 * size..).unwrap();
 }
+
+/// Trap: a touch that ends the process. To write to a hole of a file takes room on its device, which may be full.
+#[test]
+fn pages_of_a_file_that_are_used_again_are_not_written_to() {
+    use std::os::unix::fs::MetadataExt;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(64 * page::size() as u64).unwrap();
+    for copied in [false, true] {
+        // SAFETY: nobody else has the file.
+        let options = unsafe { MmapOptions::of_file(&file) };
+        let pages = if copied { options.map_copy() } else { options.map_mut() }.unwrap();
+        let pages = pages.free_lazily().map_err(|(_, error)| error).unwrap().reuse();
+        pages.flush(..).unwrap();
+        assert_eq!(file.metadata().unwrap().blocks(), 0);
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines();
+        let line = lines
+            .by_ref()
+            .skip_while(|line| !line.starts_with(&format!("{:x}-", pages.start())))
+            .find_map(|line| line.strip_prefix("Anonymous:"));
+        assert_eq!(line.map(str::trim), Some("0 kB"));
+    }
+}

@@ -209,8 +209,9 @@ on_linux! {
 mod by_addresses {
     use super::*;
 
+    /// Where no other test comes.
     fn place_of(number: usize) -> usize {
-        number.wrapping_shl(if usize::BITS == 64 { 37 } else { 28 })
+        10_usize.wrapping_shl(if usize::BITS == 64 { 37 } else { 28 }) + (number << 20)
     }
 
     fn gone(at: usize) -> bool {
