@@ -33,10 +33,33 @@ pub(super) struct Map {
     /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
     unit: u8,
     pub(super) content: Content,
-    /// Whether some of the pages may have a flag (wiped on fork, not in core dumps) that fresh ones in their place would not.
-    pub(super) marked: bool,
+    pub(super) marks: Marks,
     /// Made for code that is written while the program runs.
     pub(super) jit: bool,
+}
+
+/// Flags that some of the pages may have, and that fresh ones in their place would not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    pub(super) const NONE: Self = Self(0);
+    /// Left out of core dumps.
+    pub(super) const NO_DUMP: Self = Self(1);
+    /// Wiped on fork.
+    pub(super) const WIPED: Self = Self(2);
+
+    pub(super) fn any(self) -> bool {
+        self != Self::NONE
+    }
+
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 /// What the pages hold when nobody has written to them.
@@ -72,7 +95,7 @@ impl Map {
             locks: 0,
             unit,
             content: Content::Zeroes,
-            marked: false,
+            marks: Marks::NONE,
             jit: false,
         }
     }
@@ -94,7 +117,7 @@ impl Map {
             locks: 0,
             unit,
             content: Content::Zeroes,
-            marked: false,
+            marks: Marks::NONE,
             jit: false,
         }
     }
@@ -168,12 +191,12 @@ impl Map {
                 .detail("only ordinary private memory can be reserved again");
             return Err(failure.during(Operation::Decommit, Some(pages), None));
         }
+        self.can_be_replaced().map_err(|failure| failure.during(Operation::Decommit, Some(pages), None))?;
         // SAFETY: pages of this mapping, private and anonymous (just checked), which nobody uses (the caller's promise).
         match unsafe { os::decommit(pages) } {
             Ok(()) => {
                 self.end_locks(self.len);
                 self.locks = 0;
-                self.marked = false;
                 Ok(())
             }
             Err(failure) => {
@@ -187,6 +210,16 @@ impl Map {
                 Err(failure.during(Operation::Decommit, Some(pages), None))
             }
         }
+    }
+
+    /// Fresh pages have none of the flags that were set for those that there are.
+    pub(super) fn can_be_replaced(&self) -> Result<(), Failure> {
+        if !self.marks.any() {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorKind::Unsupported)
+            .detail("some pages are wiped on fork or left out of core dumps, and new ones would not be")
+            .remedy("take that from all of them before, and set it again for all of them"))
     }
 
     /// A mapping as it was made: the `len` bytes from `before` bytes behind `first` on, and `after` bytes behind these.
@@ -214,7 +247,7 @@ impl Map {
             locks: 0,
             unit,
             content,
-            marked: false,
+            marks: Marks::NONE,
             jit: false,
         };
         if attached.is_needed() {
@@ -485,7 +518,7 @@ impl Map {
         }
         self.len = self.len.saturating_add(other.len);
         self.after = other.after;
-        self.marked |= other.marked;
+        self.marks = self.marks.with(other.marks);
         // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
         let other = ManuallyDrop::new(other);
         // SAFETY: `other` is not used after this, nor dropped: the field is read out once.
@@ -536,7 +569,7 @@ impl Map {
             locks: this.locks,
             unit: this.unit,
             content: this.content,
-            marked: this.marked,
+            marks: this.marks,
             jit: this.jit,
         }
     }
@@ -545,10 +578,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks, unit, content, marked, jit } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content, marks, jit } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks, unit, content, marked, jit }
+        Self { base, len, before, after, origin, locks, unit, content, marks, jit }
     }
 }
 
@@ -563,7 +596,7 @@ pub(super) struct Raw {
     locks: u32,
     unit: u8,
     content: Content,
-    marked: bool,
+    marks: Marks,
     jit: bool,
 }
 

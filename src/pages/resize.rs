@@ -177,16 +177,6 @@ impl Map {
         self.copy_out(len, grants)
     }
 
-    /// Fresh pages have none of the flags that were set for those that there are.
-    fn can_be_replaced(&self) -> core::result::Result<(), Failure> {
-        if !self.marked {
-            return Ok(());
-        }
-        Err(Failure::new(ErrorKind::Unsupported)
-            .detail("some pages are wiped on fork or left out of core dumps, and new ones would not be")
-            .remedy("take that from all of them before, and set it again for all of them"))
-    }
-
     fn can_be_longer(&self) -> core::result::Result<(), Failure> {
         if self.locks > 0 {
             return Err(Failure::invalid("the pages are locked")

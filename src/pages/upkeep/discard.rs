@@ -105,7 +105,7 @@ impl Map {
         }
         let done = match self.content {
             // SAFETY: the caller's promise.
-            Content::Zeroes => unsafe { how(pages, protection, self.marked) },
+            Content::Zeroes => unsafe { how(pages, protection, self.marks.any()) },
             // SAFETY: the caller's promise.
             Content::Shared => unsafe { os::discard_file(pages, false) },
             // SAFETY: the caller's promise.
