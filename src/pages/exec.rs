@@ -399,7 +399,7 @@ mod together {
 
 impl Map {
     /// `range` is within the mapping.
-    fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
+    pub(super) fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
         if range.is_empty() {
             return Ok(());
         }

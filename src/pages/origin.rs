@@ -66,9 +66,11 @@ impl Origin {
         Self::Whole(Whole { pages, attached, room_end: 0 })
     }
 
-    /// The same, with room up to an address.
-    pub(super) fn with_room(pages: PageRange, room_end: usize) -> Self {
-        Self::Whole(Whole { pages, attached: os::Attached::NOTHING, room_end })
+    /// Leaves room for the last part, up to an address; of what is a reservation's, never.
+    pub(super) fn set_room_end(&mut self, room_end: usize) {
+        if let Self::Whole(whole) = self {
+            whole.room_end = room_end;
+        }
     }
 
     /// The address up to which the last part can become longer; 0: not at all.

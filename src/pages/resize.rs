@@ -87,7 +87,8 @@ where
     /// # Platforms
     ///
     /// Where it is copied, the new mapping has none of the properties that were asked for beside: an alignment beyond a page, a
-    /// name, advice.
+    /// name, advice, [huge pages](crate::MmapOptions::huge_pages), being made for code (`MmapOptions::jit`). What can be executed is
+    /// flushed before it can be, as by `make_exec`.
     ///
     /// # Examples
     ///
@@ -176,16 +177,6 @@ impl Map {
         self.copy_out(len, grants)
     }
 
-    /// Fresh pages have none of the flags that were set for those that there are.
-    fn can_be_replaced(&self) -> core::result::Result<(), Failure> {
-        if !self.marked {
-            return Ok(());
-        }
-        Err(Failure::new(ErrorKind::Unsupported)
-            .detail("some pages are wiped on fork or left out of core dumps, and new ones would not be")
-            .remedy("take that from all of them before, and set it again for all of them"))
-    }
-
     fn can_be_longer(&self) -> core::result::Result<(), Failure> {
         if self.locks > 0 {
             return Err(Failure::invalid("the pages are locked")
@@ -219,7 +210,11 @@ impl Map {
             if let Some(changed) = failure.changed_part() {
                 // Nobody may touch them in any case: they are given back to keep as little as there is to keep.
                 // SAFETY: as above.
-                let _given_back = unsafe { os::decommit(changed) };
+                let given_back = unsafe { os::decommit(changed) };
+                if given_back.is_err_and(|lost| lost.kind() == ErrorKind::Unmapped) {
+                    // They may be somebody else's from now on: all from there on is let go of, for ever.
+                    self.after = changed.first().saturating_sub(end);
+                }
             }
             return Err(failure.unchanged());
         }
@@ -312,12 +307,13 @@ impl Map {
         }
         // SAFETY: `self.len` bytes that can be read, and as many at least that can be written; two mappings do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(self.base.as_ptr(), new.base.as_ptr(), self.len) };
-        let granted = if grants == Protection::READ_WRITE {
-            Ok(())
-        } else {
+        let granted = new.tell_processor(self.len, grants).and_then(|()| {
+            if grants == Protection::READ_WRITE {
+                return Ok(());
+            }
             // SAFETY: the mapping is new: nobody has a reference into it.
             unsafe { new.protect(Protection::READ_WRITE, grants) }
-        };
+        });
         match granted {
             Ok(()) => {
                 *self = new;
@@ -332,5 +328,20 @@ impl Map {
                 Err(error)
             }
         }
+    }
+    /// Lets the processor execute what was copied, if that is to be executed: before it can be.
+    #[cfg(feature = "allow_exec")]
+    fn tell_processor(&self, len: usize, grants: Protection) -> Result<()> {
+        if !grants.contains(Protection::EXECUTE) {
+            return Ok(());
+        }
+        self.flush_icache(0..len, true)
+            .map_err(|failure| failure.during(Operation::FlushInstructions, self.pages(), None))
+    }
+
+    #[cfg(not(feature = "allow_exec"))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "with `allow_exec` it can fail")]
+    fn tell_processor(&self, _len: usize, _grants: Protection) -> Result<()> {
+        Ok(())
     }
 }

@@ -306,7 +306,8 @@ fn a_refused_change_of_length_leaves_the_mapping_as_it_was() {
                 break;
             }
         }
-        assert!(reached >= 1, "{options:?}");
+        // Windows keeps what it refuses to take until the whole is given back, out of reach.
+        assert!(reached >= 1 || (cfg!(windows) && count == 1), "{options:?}");
     }
 }
 

@@ -214,7 +214,9 @@ where
     ///
     /// The mapping and why, mostly as it was: [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) when there are as many mappings as
     /// there may be; [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for [sealed](crate::seal()) pages;
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for what is not ordinary private memory. Should the system have
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for what is not ordinary private memory, and for pages that are
+    /// [wiped on fork](Self::wipe_on_fork) or [left out of core dumps](Self::keep_out_of_core_dumps), which those that come later
+    /// would not be: take that from all of them before. Should the system have
     /// stopped half-way, the mapping has lost the pages up to there, as after a failed [`make_none`](Self::make_none).
     ///
     /// # Platforms

@@ -305,24 +305,33 @@ fn flags_are_remembered() {
     let page = page::size();
     let mut low = filled();
     let (done, _) = fail_from(Some("madvise"), 0, 22, || low.wipe_on_fork(.., true));
-    assert!(done.is_err() && !low.map.marked, "not to be had");
+    assert!(done.is_err() && !low.map.marks.any(), "not to be had");
     low.wipe_on_fork(.., false).unwrap();
     low.keep_out_of_core_dumps(.., false).unwrap();
-    assert!(!low.map.marked);
+    assert!(!low.map.marks.any());
     let mut high = low.split_off(page).unwrap();
     high.wipe_on_fork(..page, true).unwrap();
-    assert!(high.map.marked && !low.map.marked);
+    assert!(high.map.marks.any() && !low.map.marks.any());
     let top = high.split_off(page).unwrap();
     // SAFETY: the parts just taken apart.
     let top = unsafe { MmapMut::from_raw_parts(top.into_raw_parts()) };
-    assert!(top.map.marked);
+    assert!(top.map.marks.any());
     high.merge(top).unwrap();
     low.merge(high).unwrap();
-    assert!(low.map.marked);
+    assert!(low.map.marks.any());
+    // Taken from a part, the rest may have it; and one flag says nothing of the other.
+    low.wipe_on_fork(..page, false).unwrap();
+    assert!(low.map.marks.any());
+    low.keep_out_of_core_dumps(.., true).unwrap();
+    low.wipe_on_fork(.., false).unwrap();
+    assert!(low.map.marks.any());
+    low.keep_out_of_core_dumps(.., false).unwrap();
+    assert!(!low.map.marks.any());
+    assert!(low.keep_out_of_core_dumps(..=PAGES * page, true).is_err() && !low.map.marks.any());
     let mut other = filled();
     let (done, _) = fail_nth(Some("madvise"), 0, REFUSED, || other.keep_out_of_core_dumps(.., true));
-    assert!(done.unwrap_err().changed().is_some() && other.map.marked, "some of them may be");
-    assert!(MmapOptions::new(1).no_core_dump().map().unwrap().map.marked);
+    assert!(done.unwrap_err().changed().is_some() && other.map.marks.any(), "some of them may be");
+    assert!(MmapOptions::new(1).no_core_dump().map().unwrap().map.marks.any());
 }
 
 /// What is no longer mapped is never unmapped: somebody else may be there.
