@@ -16,16 +16,11 @@ use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
 ///
-/// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch (guard
-/// pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and nobody
-/// else's; (2) each of the `len` bytes grants what the typed owner
-/// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
-/// then the same for all of its parts, or one that holds theirs.
 /// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch
 /// (guard pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and
 /// nobody else's; (2) each of the `len` bytes grants what the typed owner says; (3) `origin` is `Some` as soon as the mapping is,
-/// or was once, a part of a larger one, and then the same for all of its parts; also as soon as something has to live as long as
-/// the pages.
+/// or was once, a part of a larger one, and then the same for all of its parts, or one that holds theirs; also as soon as
+/// something has to live as long as the pages.
 #[derive(Debug)]
 pub(super) struct Map {
     pub(super) base: NonNull<u8>,

@@ -306,7 +306,8 @@ fn a_refused_change_of_length_leaves_the_mapping_as_it_was() {
                 break;
             }
         }
-        assert!(reached >= 1, "{options:?}");
+        // (Where what is refused comes back with the whole, becoming shorter is never refused.)
+        assert!(reached >= 1 || count == 1 && !os::unmaps_together(), "{options:?}");
     }
 }
 
