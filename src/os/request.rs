@@ -95,4 +95,6 @@ pub(crate) struct FileFacts {
     pub(crate) len: Option<u64>,
     /// The size in bytes of the pages that its mappings are made of.
     pub(crate) page: usize,
+    /// Whether its pages can be copied when they are written to; else the system would write to the file without a word.
+    pub(crate) copies: bool,
 }

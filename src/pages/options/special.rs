@@ -136,6 +136,11 @@ impl MmapOptions<'_> {
     fn file_map(&self, more: &More<'_>, file: File<'_>, protection: Protection) -> Result<Map> {
         let failed = |failure| self.failed(failure);
         let facts = os::file_facts(file).map_err(failed)?;
+        if more.copied && !facts.copies {
+            return Err(failed(Failure::new(ErrorKind::Unsupported).detail(
+                "this system makes no copies of a device's pages: what is written goes to the device",
+            )));
+        }
         let offset = more.offset.unwrap_or(0);
         let len = self.file_len(offset, facts.len).map_err(failed)?;
         if matches!(more.pages, Choice::Exactly(size) if size.bytes().get() != facts.page) {
