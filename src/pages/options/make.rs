@@ -47,6 +47,21 @@ impl MmapOptions<'_> {
         };
         // SAFETY: the pages were mapped with just this protection.
         let mut pages = unsafe { Pages::from_map(map) };
+        match self.finish(&mut pages) {
+            Ok(()) => Ok(pages),
+            Err(error) => Err(self.not_finished(error, pages.map.extent())),
+        }
+    }
+
+    /// What is done to pages when they are there.
+    #[inline]
+    fn finish<R, W, X>(&self, pages: &mut Pages<R, W, X>) -> Result<()>
+    where
+        R: ReadAccess,
+        W: WriteAccess,
+        X: ExecAccess,
+        (W, X): Together,
+    {
         if self.no_core_dump {
             pages.keep_out_of_core_dumps(.., true)?;
         }
@@ -56,7 +71,16 @@ impl MmapOptions<'_> {
         if self.locked {
             pages.lock()?;
         }
-        Ok(pages)
+        Ok(())
+    }
+
+    /// What was replaced is gone, also if the pages in its place are given back.
+    #[cold]
+    fn not_finished(&self, error: Error, made: Option<PageRange>) -> Error {
+        match (self.place, made) {
+            (Place::Over(_), Some(made)) => error.changing(made),
+            _ => error,
+        }
     }
 
     /// Whether any place will do, and nothing is wanted but the pages.
