@@ -121,10 +121,13 @@ where
     /// Also left out are pages that a debugger or another process could read all the same: this is no secrecy.
     #[doc(alias = "MADV_DONTDUMP")]
     pub fn keep_out_of_core_dumps(&mut self, range: impl RangeBounds<usize>, out: bool) -> Result<()> {
-        self.map.marked |= out;
-        self.on_part(&range, Ends::Anywhere, Operation::Advise, |pages| {
+        let done = self.on_part(&range, Ends::Anywhere, Operation::Advise, |pages| {
             os::keep_out_of_core_dumps(pages, out)
-        })
+        });
+        let refused =
+            |error: &Error| matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput);
+        self.map.marked |= out && !done.as_ref().is_err_and(refused);
+        done
     }
 
     /// Lets the child of a `fork` have zeroes where this process has its content, or the content again. Nothing changes here.
