@@ -302,6 +302,31 @@ fn transparent_huge_pages_are_given_where_the_system_does() {
     }
 }
 
+/// Trap: a hint that fails: aligned pages do not fit where others do.
+#[test]
+fn transparent_huge_pages_are_a_hint_in_narrow_room_too() {
+    const TEST: &str = "transparent_huge_pages_are_a_hint_in_narrow_room_too";
+    let Some(size) = page::transparent_sizes().largest() else { return skipped(TEST, "there are none") };
+    let unit = size.bytes().get();
+    let room = MmapOptions::new(4 * unit).align(unit).map_none().unwrap();
+    let start = room.start();
+    drop(room);
+    // Just as much as there is room for, and no boundary of huge pages at its beginning.
+    let options = MmapOptions::new(unit).near(start + unit + page::size() + unit / 2, unit / 2);
+    let plain = match options.map_none() {
+        Ok(plain) => plain.start(),
+        Err(error) => return skipped(TEST, &error.to_string()),
+    };
+    assert_ne!(plain % unit, 0);
+    for options in [
+        options.clone().transparent_huge_pages(),
+        options.clone().largest_pages(Fallback::Transparent),
+        options.largest_pages(Fallback::Ordinary),
+    ] {
+        assert_eq!(options.map_none().unwrap().start(), plain, "{options:?}");
+    }
+}
+
 /// Whether a large aligned mapping with the bare advice gets any.
 #[cfg(target_os = "linux")]
 fn plain_gets_huge(unit: usize) -> bool {

@@ -1,9 +1,10 @@
 //! What can only be tested from inside: a system that refuses at each of its calls.
 
 use super::{MmapMut, MmapOptions, Pages};
-use crate::os::inject::fail_nth;
+use crate::os::{self, inject::fail_nth};
 on_linux! {
-use crate::{ErrorKind, alloc, os::inject};
+use crate::{ErrorKind, alloc};
+use crate::os::inject;
 }
 use crate::{Operation, Protection, page, query};
 use core::ptr::without_provenance;

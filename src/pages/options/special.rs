@@ -219,7 +219,9 @@ impl MmapOptions<'_> {
             sizes = sizes.without(size);
             let unit = size.bytes().get();
             let fits = match self.place {
-                Place::At(address) | Place::Over(address) => address & unit.wrapping_sub(1) == 0,
+                Place::At(address) => address & unit.wrapping_sub(1) == 0,
+                // Nothing is replaced that was not named, as it would be by a length that is rounded up.
+                Place::Over(address) => (address | len) & unit.wrapping_sub(1) == 0,
                 _ => true,
             };
             if unit > len || !fits {
@@ -266,7 +268,13 @@ impl MmapOptions<'_> {
                     return Ok((map, true));
                 }
             }
-            return Ok((self.anonymous(self.align.max(unit), protection)?, true));
+            // A hint: room that is too narrow for it will do.
+            return match self.anonymous(self.align.max(unit), protection) {
+                Err(error) if error.kind() == ErrorKind::Exhausted && self.align < unit => {
+                    Ok((self.anonymous(self.align, protection)?, true))
+                }
+                made => Ok((made?, true)),
+            };
         }
         Ok((self.anonymous(self.align, protection)?, !sizes.is_empty()))
     }
