@@ -327,6 +327,22 @@ fn transparent_huge_pages_are_a_hint_in_narrow_room_too() {
     }
 }
 
+/// Trap: what a fallback is for is an error: huge pages are in the way of somebody, where ordinary ones are not.
+#[test]
+fn the_largest_pages_that_there_is_room_for() {
+    const TEST: &str = "the_largest_pages_that_there_is_room_for";
+    let Some(size) = page::huge_sizes().smallest() else { return skipped(TEST, "there are no huge pages") };
+    let unit = size.bytes().get();
+    let (place, len) = (place_of(7), unit + page::granularity());
+    let neighbour = MmapOptions::new(1).at(place + len).map_mut().unwrap();
+    for fallback in [Fallback::Ordinary, Fallback::Transparent] {
+        let pages = MmapOptions::new(len).at(place).largest_pages(fallback).map_mut().unwrap();
+        assert_eq!((pages.start(), pages.len(), pages.page_size()), (place, len, page::base_size()));
+    }
+    assert!(MmapOptions::new(len).at(place).largest_pages(Fallback::Error).map_mut().is_err());
+    assert_eq!(neighbour[0], 0);
+}
+
 /// Whether a large aligned mapping with the bare advice gets any.
 #[cfg(target_os = "linux")]
 fn plain_gets_huge(unit: usize) -> bool {

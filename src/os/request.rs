@@ -28,8 +28,8 @@ pub(crate) struct Request<'f> {
     /// Code that is going to be written and executed in turn, where the system distinguishes that.
     #[allow(dead_code, reason = "only Apple's systems do")]
     pub(crate) jit: bool,
-    /// Left out of core dumps, where that is a matter of mapping.
-    #[allow(dead_code, reason = "only FreeBSD's and OpenBSD's flags")]
+    /// Left out of core dumps, where that is a matter of mapping alone: see `dumps_chosen_when_mapped`.
+    #[allow(dead_code, reason = "only OpenBSD's flag")]
     pub(crate) no_dump: bool,
 }
 

@@ -46,7 +46,7 @@ mod flag {
 mod flag {
     pub(super) const NO_RESERVE: i32 = 0;
     pub(super) const STACK: i32 = 0;
-    pub(super) const NO_DUMP: i32 = libc::MAP_NOCORE;
+    pub(super) const NO_DUMP: i32 = 0;
     pub(super) const JIT: i32 = 0;
 }
 #[cfg(target_vendor = "apple")]
@@ -165,6 +165,12 @@ unsafe fn mmap(request: &Request<'_>, place: usize, how: c_int) -> Result<*mut c
 
 #[cold]
 fn not_mapped(request: &Request<'_>, errno: Errno) -> Failure {
+    if request.jit && flag::JIT != 0 && errno == Errno(libc::EINVAL) {
+        // (XNU's `mmap`, in `bsd/kern/kern_mman.c`.)
+        return errno.system(ErrorKind::InvalidInput).detail(
+            "memory for code that is written while it can be executed has no file, and replaces nothing",
+        );
+    }
     let Content::File { shared, .. } = request.content else {
         return why::not_mapped(errno, request.len.bytes(), request.protection);
     };

@@ -62,7 +62,7 @@ impl MmapOptions<'_> {
         X: ExecAccess,
         (W, X): Together,
     {
-        if self.no_core_dump {
+        if self.no_core_dump && !self.conceals() {
             pages.keep_out_of_core_dumps(.., true)?;
         }
         if self.wipe_on_fork {
@@ -83,10 +83,17 @@ impl MmapOptions<'_> {
         }
     }
 
+    /// Whether the system is to be told when it maps the pages that core dumps leave them out.
+    #[inline]
+    pub(super) fn conceals(&self) -> bool {
+        os::dumps_chosen_when_mapped() && self.no_core_dump
+    }
+
     /// Whether any place will do, and nothing is wanted but the pages.
     #[inline]
     fn is_plain(&self) -> bool {
         self.more.is_none()
+            && !self.conceals()
             && matches!(self.place, Place::Anywhere)
             && self.before == 0
             && self.after == 0
@@ -148,12 +155,14 @@ impl MmapOptions<'_> {
         let more = match (&self.more, self.place) {
             (Some(more), _) => more,
             (None, Place::Hint(_) | Place::Over(_)) => &nothing,
+            (None, _) if self.conceals() => &nothing,
             (None, _) => return self.allocated(protection),
         };
         self.consistent(more).map_err(|failure| self.failed(failure))?;
         give_back();
         let (mut map, transparent) = self.special(more, protection)?;
         map.jit = more.jit;
+        map.marked |= self.conceals();
         let Some(pages) = map.pages() else { return Ok(map) };
         if transparent {
             // A hint.

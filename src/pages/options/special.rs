@@ -84,6 +84,7 @@ impl MmapOptions<'_> {
     /// What is to be asked of the system for so many bytes, but for the place.
     pub(super) fn request(&self, len: PageLen, protection: Protection) -> Request<'_> {
         let mut request = Request::new(len, protection);
+        request.no_dump = self.conceals();
         if let Some(more) = &self.more {
             request.populate = more.populate;
             request.no_reserve = more.no_reserve;
@@ -229,9 +230,9 @@ impl MmapOptions<'_> {
             }
             match self.huge(size, protection) {
                 Ok(map) => return Ok((map, false)),
-                Err(error) if error.kind() == ErrorKind::Occupied || error.changed().is_some() => {
-                    return Err(error);
-                }
+                // What was to be replaced is gone.
+                Err(error) if error.changed().is_some() => return Err(error),
+                // Also where something is in the way: of a longer length only, perhaps.
                 Err(error) => refused = Some(error),
             }
         }

@@ -115,13 +115,19 @@ where
     ///
     /// # Platforms
     ///
-    /// Linux since 3.4 (`MADV_DONTDUMP`) and FreeBSD (`MADV_NOCORE`). Elsewhere `true` is an error, and `false` does nothing, since no pages
-    /// are left out.
+    /// Linux since 3.4 (`MADV_DONTDUMP`) and FreeBSD (`MADV_NOCORE`). On OpenBSD pages are mapped so, by
+    /// [`MmapOptions::no_core_dump`](crate::MmapOptions::no_core_dump) (`MAP_CONCEAL`), and that is never changed. Elsewhere `true`
+    /// is an error, and `false` does nothing, since no pages are left out.
     ///
     /// Also left out are pages that a debugger or another process could read all the same: this is no secrecy.
     #[doc(alias = "MADV_DONTDUMP")]
     pub fn keep_out_of_core_dumps(&mut self, range: impl RangeBounds<usize>, out: bool) -> Result<()> {
+        let stays = os::dumps_chosen_when_mapped() && self.map.marked && !out;
         let done = self.on_part(&range, Ends::Anywhere, Operation::Advise, |pages| {
+            if stays {
+                return Err(Failure::new(ErrorKind::Unsupported)
+                    .detail("what is left out of core dumps on this system, was mapped so, and stays so"));
+            }
             os::keep_out_of_core_dumps(pages, out)
         });
         let refused =
