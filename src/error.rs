@@ -201,6 +201,11 @@ impl Error {
         self
     }
 
+    /// The same error, after which these pages are not what they were.
+    pub(crate) fn changing(self, range: PageRange) -> Self {
+        Self { failure: self.failure.changed(range), ..self }
+    }
+
     /// The addresses, in whole pages, on which it was tried; `None` when it did not concern a range. The end of a range
     /// that reaches the top of the address space saturates at `usize::MAX`.
     pub fn range(&self) -> Option<Range<usize>> {

@@ -133,10 +133,12 @@ fn nonsense_is_refused_and_changes_nothing() {
             assert_eq!(error.range(), Some(range.clone()));
         }
     }
-    // More than there is: of addresses, or of memory.
+    // More than there is: of addresses, or of memory. (A 32-bit program of a 64-bit system may have so much.)
     let much = isize::MAX.unsigned_abs() & !(page - 1);
-    assert!(pages.grow(much).is_err());
-    assert_ne!(pages.remap(much).unwrap_err().kind(), ErrorKind::InvalidInput);
+    if usize::BITS > 32 {
+        assert!(pages.grow(much).is_err());
+        assert_ne!(pages.remap(much).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
     assert_eq!(pages.shrink(0).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(pages.remap(0).unwrap_err().kind(), ErrorKind::InvalidInput);
     pages.shrink(usize::MAX).unwrap();

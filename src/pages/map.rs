@@ -53,6 +53,10 @@ impl Marks {
         self != Self::NONE
     }
 
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     pub(super) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

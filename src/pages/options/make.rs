@@ -5,7 +5,7 @@ use crate::allocation::{alloc, alloc_at, alloc_near, give_back};
 use crate::error::{Error, Failure, Operation, Result};
 use crate::os;
 use crate::page;
-use crate::pages::map::{Content, Map};
+use crate::pages::map::{Content, Map, Marks};
 use crate::pages::{ExecAccess, Pages, ReadAccess, Together, WriteAccess};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
@@ -47,7 +47,22 @@ impl MmapOptions<'_> {
         };
         // SAFETY: the pages were mapped with just this protection.
         let mut pages = unsafe { Pages::from_map(map) };
-        if self.no_core_dump {
+        match self.finish(&mut pages) {
+            Ok(()) => Ok(pages),
+            Err(error) => Err(self.not_finished(error, pages.map.extent())),
+        }
+    }
+
+    /// What is done to pages when they are there.
+    #[inline]
+    fn finish<R, W, X>(&self, pages: &mut Pages<R, W, X>) -> Result<()>
+    where
+        R: ReadAccess,
+        W: WriteAccess,
+        X: ExecAccess,
+        (W, X): Together,
+    {
+        if self.no_core_dump && !self.conceals() {
             pages.keep_out_of_core_dumps(.., true)?;
         }
         if self.wipe_on_fork {
@@ -56,13 +71,29 @@ impl MmapOptions<'_> {
         if self.locked {
             pages.lock()?;
         }
-        Ok(pages)
+        Ok(())
+    }
+
+    /// What was replaced is gone, also if the pages in its place are given back.
+    #[cold]
+    fn not_finished(&self, error: Error, made: Option<PageRange>) -> Error {
+        match (self.place, made) {
+            (Place::Over(_), Some(made)) => error.changing(made),
+            _ => error,
+        }
+    }
+
+    /// Whether the system is to be told when it maps the pages that core dumps leave them out.
+    #[inline]
+    pub(super) fn conceals(&self) -> bool {
+        os::dumps_chosen_when_mapped() && self.no_core_dump
     }
 
     /// Whether any place will do, and nothing is wanted but the pages.
     #[inline]
     fn is_plain(&self) -> bool {
         self.more.is_none()
+            && !self.conceals()
             && matches!(self.place, Place::Anywhere)
             && self.before == 0
             && self.after == 0
@@ -124,12 +155,16 @@ impl MmapOptions<'_> {
         let more = match (&self.more, self.place) {
             (Some(more), _) => more,
             (None, Place::Hint(_) | Place::Over(_)) => &nothing,
+            (None, _) if self.conceals() => &nothing,
             (None, _) => return self.allocated(protection),
         };
         self.consistent(more).map_err(|failure| self.failed(failure))?;
         give_back();
         let (mut map, transparent) = self.special(more, protection)?;
         map.jit = more.jit;
+        if self.conceals() {
+            map.marks = map.marks.with(Marks::NO_DUMP);
+        }
         let Some(pages) = map.pages() else { return Ok(map) };
         if transparent {
             // A hint.

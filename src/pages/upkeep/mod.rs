@@ -116,12 +116,19 @@ where
     ///
     /// # Platforms
     ///
-    /// Linux since 3.4 (`MADV_DONTDUMP`) and FreeBSD (`MADV_NOCORE`). Elsewhere `true` is an error, and `false` does nothing, since no pages
-    /// are left out.
+    /// Linux since 3.4 (`MADV_DONTDUMP`) and FreeBSD (`MADV_NOCORE`). On OpenBSD pages are mapped so, by
+    /// [`MmapOptions::no_core_dump`](crate::MmapOptions::no_core_dump) (`MAP_CONCEAL`), and that is never changed. Elsewhere `true`
+    /// is an error, and `false` does nothing, since no pages are left out.
     ///
     /// Also left out are pages that a debugger or another process could read all the same: this is no secrecy.
     #[doc(alias = "MADV_DONTDUMP")]
     pub fn keep_out_of_core_dumps(&mut self, range: impl RangeBounds<usize>, out: bool) -> Result<()> {
+        let stays = os::dumps_chosen_when_mapped() && self.map.marks.has(Marks::NO_DUMP) && !out;
+        if stays {
+            let failure = Failure::new(ErrorKind::Unsupported)
+                .detail("what is left out of core dumps on this system, was mapped so, and stays so");
+            return Err(failure.during(Operation::Advise, self.map.pages(), None));
+        }
         self.mark(&range, Ends::Anywhere, Marks::NO_DUMP, out, os::keep_out_of_core_dumps)
     }
 
