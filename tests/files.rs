@@ -75,7 +75,7 @@ fn what_is_written_is_in_the_file() {
     for folder in folders() {
         let (path, file) = file_of(&folder, "written", &bytes(10_000));
         // SAFETY: as above.
-        let mut map = unsafe { MmapMut::map(&file) }.unwrap();
+        let mut map = unsafe { MmapMut::map_mut(&file) }.unwrap();
         // The mapping needs it no longer, not even to flush.
         drop(file);
         map[9_999] = 1;
@@ -123,7 +123,7 @@ fn two_mappings_of_a_file_see_each_other() {
     for folder in folders() {
         let (_, file) = file_of(&folder, "two", &bytes(5000));
         // SAFETY: no reference is made of either while the other is written to.
-        let mut one = unsafe { MmapMut::map(&file) }.unwrap();
+        let mut one = unsafe { MmapMut::map_mut(&file) }.unwrap();
         // SAFETY: as above.
         let other = unsafe { MmapOptions::new(10).file(&file) }.offset(4500).map().unwrap();
         let (from, to) = (one.as_mut_ptr().wrapping_add(4503), other.as_ptr().wrapping_add(3));
@@ -230,7 +230,7 @@ fn no_file_is_made_longer() {
         unsafe { MmapOptions::new(len).file(&file) }.map_mut().unwrap_err();
     }
     // SAFETY: as above.
-    let mut map = unsafe { MmapMut::map(&file) }.unwrap();
+    let mut map = unsafe { MmapMut::map_mut(&file) }.unwrap();
     map.flush(..).unwrap();
     map[0] = b'S';
     drop(map);
@@ -256,11 +256,11 @@ fn descriptors_that_were_opened_the_wrong_way() {
         // SAFETY: nobody else has the file.
         refused(unsafe { Mmap::map(&write_only) }.unwrap_err(), "read(true)");
         // SAFETY: as above.
-        refused(unsafe { MmapMut::map(&write_only) }.unwrap_err(), "read(true)");
+        refused(unsafe { MmapMut::map_mut(&write_only) }.unwrap_err(), "read(true)");
         // SAFETY: as above.
         refused(unsafe { MmapOptions::of_file(&write_only) }.map_copy().unwrap_err(), "read(true)");
         // SAFETY: as above.
-        refused(unsafe { MmapMut::map(&read_only) }.unwrap_err(), "write(true)");
+        refused(unsafe { MmapMut::map_mut(&read_only) }.unwrap_err(), "write(true)");
 
         // What may not be written later, either.
         // SAFETY: as above.
@@ -315,7 +315,7 @@ fn a_file_that_grows_does_not_make_its_mapping_longer() {
     for folder in folders() {
         let (path, mut file) = file_of(&folder, "grown", &bytes(page::size() + 100));
         // SAFETY: what is written to the file is behind what is mapped.
-        let map = unsafe { MmapMut::map(&file) }.unwrap();
+        let map = unsafe { MmapMut::map_mut(&file) }.unwrap();
         file.seek(std::io::SeekFrom::End(0)).unwrap();
         file.write_all(&[3; 100_000]).unwrap();
         assert_eq!(map.len(), page::size() + 100);

@@ -9,6 +9,7 @@ use crate::range::{PageLen, PageRange};
 ///
 /// What a system lacks is an error, unless it is marked as a hint.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "unsupported systems read none of it, and only some all of it")]
 pub(crate) struct Request<'f> {
     /// A multiple of the size of the pages that it is to be made of.
     pub(crate) len: PageLen,
@@ -26,14 +27,13 @@ pub(crate) struct Request<'f> {
     /// A thread's stack, where the system distinguishes that.
     pub(crate) stack: bool,
     /// Code that is going to be written and executed in turn, where the system distinguishes that.
-    #[allow(dead_code, reason = "only Apple's systems do")]
     pub(crate) jit: bool,
     /// Left out of core dumps, where that is a matter of mapping.
-    #[allow(dead_code, reason = "only FreeBSD's and OpenBSD's flags")]
     pub(crate) no_dump: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "unsupported systems have no places")]
 pub(crate) enum Place {
     /// Where the system likes.
     Anywhere,
@@ -46,7 +46,7 @@ pub(crate) enum Place {
 }
 
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "std"), allow(dead_code, reason = "without `std` there are no files"))]
+#[allow(dead_code, reason = "unsupported systems read none of it, and only some all of it")]
 pub(crate) enum Content<'f> {
     /// Private zeroes.
     Zeroes,
@@ -55,7 +55,6 @@ pub(crate) enum Content<'f> {
         /// A multiple of [`granularity`](super::granularity), and of the file's own pages ([`FileFacts::page`]).
         offset: u64,
         /// How much of the file is meant: the length, but for what of the last page is behind it.
-        #[allow(dead_code, reason = "only Windows wants to know")]
         bytes: usize,
         /// Whether what is written to the pages is written to the file.
         shared: bool,

@@ -4,6 +4,7 @@
 use super::AllowWrite;
 use super::convert::{Changed, try_from};
 use super::map::Map;
+use super::part::resolve;
 use super::{
     AllowExec, AllowRead, DenyExec, DenyWrite, ExecAccess, Mmap, MmapMut, MmapNone, MmapOptions, Pages,
     ReadAccess, Together, WriteAccess,
@@ -11,7 +12,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Failure, Operation};
 use crate::os;
 use crate::protection::Protection;
-use core::ops::Range;
+use core::ops::{Range, RangeBounds};
 use core::ptr::NonNull;
 
 #[cfg(test)]
@@ -224,7 +225,7 @@ where
     /// # Ok::<(), folio::Error>(())
     /// ```
     pub fn flush_icache(&self) -> Result<(), Error> {
-        self.flush_icache_range(0..self.len())
+        self.flush_icache_range(..)
     }
 
     /// The same for a part: `range` is in bytes from the start of the pages.
@@ -237,10 +238,11 @@ where
     ///
     /// As [`flush_icache`](Self::flush_icache), and [`ErrorKind::InvalidInput`] when the range is not within the pages. An empty range
     /// within them is none.
-    pub fn flush_icache_range(&self, range: Range<usize>) -> Result<(), Error> {
+    pub fn flush_icache_range(&self, range: impl RangeBounds<usize>) -> Result<(), Error> {
         let readable = Self::PROTECTION.contains(Protection::READ);
-        self.map
-            .flush_icache(range, readable)
+        resolve(&range, self.len())
+            .ok_or_else(|| Failure::invalid("the range is not within the pages"))
+            .and_then(|range| self.map.flush_icache(range, readable))
             .map_err(|failure| failure.during(Operation::FlushInstructions, self.map.pages(), None))
     }
 }
@@ -396,12 +398,9 @@ mod together {
 }
 
 impl Map {
+    /// `range` is within the mapping.
     fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
-        let bytes = range.end.checked_sub(range.start).filter(|_| range.end <= self.len());
-        let Some(len) = bytes else {
-            return Err(Failure::invalid("the range is not within the pages"));
-        };
-        if len == 0 {
+        if range.is_empty() {
             return Ok(());
         }
         if !readable && os::flush_reads() {
@@ -409,11 +408,11 @@ impl Map {
                 .detail("this processor's flush reads the pages, and they are not to be read")
                 .remedy("let them be readable before (allow_read), or convert them by make_exec, which sees to it"));
         }
-        // SAFETY: not beyond the mapping's end (just checked).
+        // SAFETY: not beyond the mapping's end (`resolve`).
         let start = unsafe { self.base().add(range.start) };
         // SAFETY: bytes of this mapping, which can be read where the flush does so (just checked; `readable` is what the
         // typed owner says).
-        unsafe { os::flush_instructions(NonNull::slice_from_raw_parts(start, len)) }
+        unsafe { os::flush_instructions(NonNull::slice_from_raw_parts(start, range.len())) }
     }
 
     /// Lets all pages grant something else, to execute among it, after the processor was told to execute what was written. On failure

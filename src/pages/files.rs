@@ -46,7 +46,7 @@ impl MmapMut {
     ///
     /// As [`MmapOptions::file`].
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
-    pub unsafe fn map(file: &(impl AsFile + ?Sized)) -> Result<Self> {
+    pub unsafe fn map_mut(file: &(impl AsFile + ?Sized)) -> Result<Self> {
         // SAFETY: the caller's promise.
         unsafe { MmapOptions::of_file(file) }.map_mut()
     }

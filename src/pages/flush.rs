@@ -47,7 +47,7 @@ where
     /// let file = tempfile::tempfile()?;
     /// file.set_len(3)?;
     /// // SAFETY: nobody else has this file.
-    /// let mut map = unsafe { MmapMut::map(&file) }?;
+    /// let mut map = unsafe { MmapMut::map_mut(&file) }?;
     /// map.copy_from_slice(b"abc");
     /// map.flush(..)?;
     /// map[1] = b'B';

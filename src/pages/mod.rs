@@ -43,7 +43,8 @@ use crate::protection::Protection;
 use core::borrow::{Borrow, BorrowMut};
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::{Deref, DerefMut, Range};
+use core::ops::{Deref, DerefMut, Index, IndexMut, Range};
+use core::slice::SliceIndex;
 use map::{Map, Raw};
 
 /// Pages of one's own that the compiler knows the rights of: whether they can be read, written and executed stands in the type.
@@ -524,6 +525,33 @@ where
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as `deref`; the pages are writable as the type says, and the value is borrowed exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.as_mut_ptr(), self.map.len()) }
+    }
+}
+
+impl<I, W, X> Index<I> for Pages<AllowRead, W, X>
+where
+    I: SliceIndex<[u8]>,
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    type Output = I::Output;
+
+    #[inline]
+    fn index(&self, index: I) -> &I::Output {
+        Index::index(&**self, index)
+    }
+}
+
+impl<I, X> IndexMut<I> for Pages<AllowRead, AllowWrite, X>
+where
+    I: SliceIndex<[u8]>,
+    X: ExecAccess,
+    (AllowWrite, X): Together,
+{
+    #[inline]
+    fn index_mut(&mut self, index: I) -> &mut I::Output {
+        IndexMut::index_mut(&mut **self, index)
     }
 }
 

@@ -370,15 +370,6 @@ pub(super) fn flush_file(file: &Handle) -> Result<(), Code> {
     ok(unsafe { FlushFileBuffers(file.0) })
 }
 
-/// Reads pages in that files or the paging file have.
-pub(super) fn prefetch(pages: PageRange) -> Result<(), Code> {
-    Code::injected("PrefetchVirtualMemory")?;
-    let entry = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: address(pages), NumberOfBytes: pages.len() };
-    // SAFETY: the handle means this process; one entry is read; what the pages hold and grant stays the same (MSDN,
-    // PrefetchVirtualMemory).
-    ok(unsafe { PrefetchVirtualMemory(raw(None), 1, &raw const entry, 0) })
-}
-
 /// Changes what pages grant, all or none of them: they must be of one allocation and have memory.
 ///
 /// # Safety

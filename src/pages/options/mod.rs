@@ -255,18 +255,18 @@ impl<'f> MmapOptions<'f> {
     /// Of a [file](Self::file), the address must be as far behind a multiple of [`page::granularity`](crate::page::granularity) as
     /// the offset is.
     pub fn at(self, address: usize) -> Self {
-        self.to_be_at(Place::At(address))
+        self.located(Place::At(address))
     }
 
     /// As near to an address as there is room, all bytes within `distance` bytes of it: see
     /// [`alloc_near`](crate::alloc_near).
     pub fn near(self, address: usize, distance: usize) -> Self {
-        self.to_be_at(Place::Near { address, distance })
+        self.located(Place::Near { address, distance })
     }
 
     /// At this address, if the system likes: a hint. (It is taken as one in the page; guard pages come before it.)
     pub fn hint(self, address: usize) -> Self {
-        self.to_be_at(Place::Hint(address))
+        self.located(Place::Hint(address))
     }
 
     /// With the first byte exactly at this address, as [`at`](Self::at), in the place of whatever is mapped there.
@@ -299,7 +299,7 @@ impl<'f> MmapOptions<'f> {
     /// # Ok::<(), folio::Error>(())
     /// ```
     pub unsafe fn replace(self, address: usize) -> Self {
-        self.to_be_at(Place::Over(address))
+        self.located(Place::Over(address))
     }
 
     /// With the first byte on a multiple of `align` bytes, a power of two.
@@ -334,7 +334,7 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// With at least `len` bytes of address space directly behind, into which the mapping can [grow](Pages::grow) where it lies.
+    /// With at least `len` bytes of address space directly behind, into which the mapping can [grow](crate::Pages::grow) where it lies.
     ///
     /// They cost no memory, and touching them ends the process. [Guard pages](Self::guard_after) come behind them.
     ///
@@ -355,7 +355,7 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// Left out of core dumps: see [`Pages::keep_out_of_core_dumps`]. Where the system cannot do it, that is an error.
+    /// Left out of core dumps: see [`Pages::keep_out_of_core_dumps`](crate::Pages::keep_out_of_core_dumps). Where the system cannot do it, that is an error.
     ///
     /// # Cost
     ///
@@ -365,7 +365,7 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// Zeroes in the child of a `fork`: see [`Pages::wipe_on_fork`]. Where the system cannot do it, that is an error.
+    /// Zeroes in the child of a `fork`: see [`Pages::wipe_on_fork`](crate::Pages::wipe_on_fork). Where the system cannot do it, that is an error.
     ///
     /// # Cost
     ///
@@ -539,7 +539,7 @@ impl<'f> MmapOptions<'f> {
     }
 
     #[inline]
-    fn to_be_at(mut self, place: Place) -> Self {
+    fn located(mut self, place: Place) -> Self {
         use core::mem::discriminant;
         if !matches!(self.place, Place::Anywhere) && discriminant(&self.place) != discriminant(&place) {
             self.more().conflict = Some("two places at once");

@@ -63,7 +63,7 @@ fn the_calls_are_those_and_no_others() {
         4
     );
     // SAFETY: as above.
-    let mut map = unsafe { MmapMut::map(&file) }.unwrap();
+    let mut map = unsafe { MmapMut::map_mut(&file) }.unwrap();
     map[0] = 1;
     let flushes = || {
         map.flush(..).unwrap();

@@ -86,11 +86,11 @@ fn the_calls_are_those_and_no_others() {
     );
     assert_eq!(calls(&MmapOptions::new(5)), ["VirtualAlloc"]);
     // SAFETY: as above.
-    let map = unsafe { MmapMut::map(&file) }.unwrap();
-    assert_eq!(calls_of(|| map.flush().unwrap()).1, ["FlushViewOfFile", "FlushFileBuffers"]);
-    assert_eq!(calls_of(|| map.flush_async().unwrap()).1, ["FlushViewOfFile"]);
+    let map = unsafe { MmapMut::map_mut(&file) }.unwrap();
+    assert_eq!(calls_of(|| map.flush(..).unwrap()).1, ["FlushViewOfFile", "FlushFileBuffers"]);
+    assert_eq!(calls_of(|| map.flush_async(..).unwrap()).1, ["FlushViewOfFile"]);
     assert_eq!(
-        calls_of(|| Pages::flush(&Pages::new(1).unwrap()).unwrap()).1,
+        calls_of(|| Pages::flush(&Pages::new(1).unwrap(), ..).unwrap()).1,
         ["VirtualAlloc", "VirtualFree"]
     );
 }
