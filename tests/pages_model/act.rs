@@ -71,10 +71,15 @@ impl World<'_> {
                 self.split(which, at, nudge, to);
             }
             Step::MergeNext(which) => {
-                let which = which % self.pool.len();
-                let end = self.pool[which].range().end;
-                if let Some(next) = self.pool.iter().position(|entry| entry.start == end) {
-                    self.merge(which, next);
+                let next = |entry: &Entry| {
+                    let follows =
+                        |next: &Entry| next.start == entry.range().end && next.pages.like(&entry.pages);
+                    self.pool.iter().position(follows)
+                };
+                let pairs: Vec<_> =
+                    (0..).zip(&self.pool).filter_map(|(low, entry)| Some((low, next(entry)?))).collect();
+                if let Some(at) = which.checked_rem(pairs.len()) {
+                    self.merge(pairs[at].0, pairs[at].1);
                 }
             }
             Step::Merge(low, high) => self.merge(low % self.pool.len(), high % self.pool.len()),

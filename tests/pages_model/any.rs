@@ -138,6 +138,11 @@ impl Any {
         }))
     }
 
+    /// Whether two are of one type.
+    pub fn like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Read(pages) => Some(pages),

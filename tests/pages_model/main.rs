@@ -28,10 +28,11 @@ fn random_sequences_agree_with_the_model_and_the_system() {
     let files = world::Files::new();
     let run = |cases| {
         let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-        let sequences = proptest::collection::vec(steps::step(), 1..60);
-        let done = TestRunner::new(config).run(&sequences, |steps| {
+        let begin = proptest::collection::vec(steps::begin(), 3..6);
+        let sequences = (begin, proptest::collection::vec(steps::step(), 10..100));
+        let done = TestRunner::new(config).run(&sequences, |(begin, steps)| {
             let mut world = World::new(&files);
-            for step in steps {
+            for step in begin.into_iter().chain(steps) {
                 world.act(step.clone());
                 world.check(&step);
             }

@@ -205,6 +205,11 @@ fn new() -> impl Strategy<Value = New> {
     })
 }
 
+/// So that there is something to do with.
+pub fn begin() -> impl Strategy<Value = Step> {
+    prop_oneof![4 => new().prop_map(Step::New), 1 => (0..64_usize).prop_map(Step::Room)]
+}
+
 pub fn step() -> impl Strategy<Value = Step> {
     let any = || 0..64_usize;
     let flag = || prop::bool::ANY;
@@ -213,11 +218,11 @@ pub fn step() -> impl Strategy<Value = Step> {
     let value = || 1..=255_u8;
     let making = prop_oneof![
         8 => new().prop_map(Step::New),
-        2 => any().prop_map(Step::Drop),
-        1 => any().prop_map(Step::Room),
+        3 => any().prop_map(Step::Drop),
+        2 => any().prop_map(Step::Room),
         1 => any().prop_map(Step::RoomDrop),
-        4 => (any(), part(), of_reservation()).prop_map(|(room, part, grants)| Step::Carve(room, part, grants)),
-        2 => (any(), any()).prop_map(|(room, which)| Step::TakeBack(room, which)),
+        6 => (any(), part(), of_reservation()).prop_map(|(room, part, grants)| Step::Carve(room, part, grants)),
+        3 => (any(), any()).prop_map(|(room, which)| Step::TakeBack(room, which)),
         2 => (any(), part(), of_reservation()).prop_map(|(room, part, to)| Step::RoomCommit(room, part, to)),
         1 => (any(), part()).prop_map(|(room, part)| Step::RoomDecommit(room, part)),
         1 => (any(), part(), of_reservation()).prop_map(|(room, part, to)| Step::RoomProtect(room, part, to)),
@@ -227,7 +232,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         8 => (any(), how()).prop_map(|(which, how)| Step::Convert(which, how)),
         5 => (any(), 1..6_usize, nudge()).prop_map(|(which, at, nudge)| Step::SplitOff(which, at, nudge)),
         3 => (any(), 1..6_usize, nudge()).prop_map(|(which, at, nudge)| Step::SplitTo(which, at, nudge)),
-        6 => any().prop_map(Step::MergeNext),
+        10 => any().prop_map(Step::MergeNext),
         3 => (any(), any()).prop_map(|(low, high)| Step::Merge(low, high)),
         4 => (any(), count()).prop_map(|(which, pages)| Step::Grow(which, pages)),
         3 => (any(), count()).prop_map(|(which, pages)| Step::Remap(which, pages)),

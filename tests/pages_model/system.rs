@@ -56,11 +56,6 @@ pub fn arena_has_only(taken: &[Range<usize>], step: &Step) {
     }
 }
 
-/// Whether there is nothing at all in the arena, when all is dropped.
-pub fn arena_is_empty() -> bool {
-    query_range(without_provenance::<u8>(ARENA), SLOTS * SLOT).unwrap().count() == 0
-}
-
 /// A line of `/proc/self/status`, in bytes.
 #[cfg(target_os = "linux")]
 fn status(name: &str) -> usize {
