@@ -63,6 +63,23 @@ fn a_mapping_grows_into_its_room_and_no_further() {
     assert!(pages[2 * page..].iter().all(|&byte| byte == 0), "old content came back");
 }
 
+/// What is mapped for the sake of an alignment must not take the rest along when it is given back.
+#[test]
+fn an_aligned_mapping_has_room() {
+    let page = page::size();
+    for (before, after) in [(0, 0), (page, page)] {
+        let options =
+            MmapOptions::new(page).align(4 << 20).room(3 * page).guard_before(before).guard_after(after);
+        let mut pages = options.map_mut().unwrap();
+        assert_eq!(pages.start() % (4 << 20), 0);
+        pages.fill(1);
+        pages.grow(4 * page).unwrap();
+        assert!(pages[page..].iter().all(|&byte| byte == 0));
+        pages.fill(2);
+        assert!(pages.grow(4 * page + 1).is_err());
+    }
+}
+
 #[test]
 fn room_belongs_to_the_last_part() {
     let page = page::size();

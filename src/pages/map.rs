@@ -294,7 +294,15 @@ impl Map {
         let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Allocate)) };
         let room_end = self.start().saturating_add(self.len).saturating_sub(after);
         self.set_apart(before, room.saturating_add(after))?;
-        self.origin = Some(Arc::new(Origin::with_room(whole, room_end)));
+        match &mut self.origin {
+            None => self.origin = Some(Arc::new(Origin::with_room(whole, room_end))),
+            // What was cut off for an alignment has left an origin, whose end would be that of the addresses.
+            Some(origin) => match Arc::get_mut(origin) {
+                Some(origin) => origin.add_room(room_end),
+                // Never: the mapping is new, and what was cut off is gone.
+                None => return Err(self.nothing(Operation::Allocate)),
+            },
+        }
         Ok(())
     }
 

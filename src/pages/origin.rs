@@ -71,6 +71,13 @@ impl Origin {
         Self::Whole(Whole { pages, attached: os::Attached::NOTHING, room_end })
     }
 
+    /// From now on, the last part can become longer up to an address.
+    pub(super) fn add_room(&mut self, room_end: usize) {
+        if let Self::Whole(whole) = self {
+            whole.room_end = room_end;
+        }
+    }
+
     /// The address up to which the last part can become longer; 0: not at all.
     pub(super) fn room_end(&self) -> usize {
         match self {
