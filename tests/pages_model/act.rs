@@ -1,6 +1,6 @@
 //! What is done with a mapping, and what comes of it by the model.
 
-use crate::any::{Any, becomes, convert, on_pages, on_reserved, rebuilt};
+use crate::any::{Any, How, becomes, convert, on_pages, on_reserved, rebuilt};
 use crate::steps::{Part, Step};
 use crate::system::{LINUX, in_arena};
 use crate::world::{Entry, Kind, World};
@@ -52,6 +52,10 @@ impl World<'_> {
                 let Some(to) = to else { return self.pool.push(entry) };
                 // Not every system lets files be executed.
                 let may_fail = entry.kind != Kind::Zeroes && to.contains(Protection::EXECUTE) && !LINUX;
+                if may_fail && matches!(how, How::TryInto(_)) {
+                    // It would be gone.
+                    return self.pool.push(entry);
+                }
                 match convert(entry.pages, how) {
                     Ok(pages) => {
                         assert_eq!(pages.protection(), to, "{how:?}");

@@ -27,7 +27,12 @@ fn random_sequences_agree_with_the_model_and_the_system() {
     }
     let files = world::Files::new();
     let run = |cases| {
-        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        let config = ProptestConfig {
+            cases,
+            failure_persistence: None,
+            max_shrink_iters: 2000,
+            ..ProptestConfig::default()
+        };
         let begin = proptest::collection::vec(steps::begin(), 3..6);
         let sequences = (begin, proptest::collection::vec(steps::step(), 10..100));
         let done = TestRunner::new(config).run(&sequences, |(begin, steps)| {

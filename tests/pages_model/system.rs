@@ -38,11 +38,12 @@ pub fn shows(range: Range<usize>, protection: Protection, what: &impl Debug) {
 }
 
 /// Nothing is there but what is taken. (On Windows addresses stay reserved until the last part of a mapping is gone: there it is
-/// memory that counts.)
+/// memory that counts. A view of a file goes as a whole, too, and until then its other pages grant nothing.)
 pub fn arena_has_only(taken: &[Range<usize>], step: &Step) {
     for region in query_range(without_provenance::<u8>(ARENA), SLOTS * SLOT).unwrap() {
         let region = region.unwrap();
-        if cfg!(windows) && !region.is_committed() {
+        let view = region.is_shared() && region.protection().is_empty();
+        if cfg!(windows) && (view || !region.is_committed()) {
             continue;
         }
         let mut next = region.as_range().start.max(ARENA);
