@@ -43,7 +43,7 @@ impl fmt::Display for ErrorKind {
             Self::NotPermitted => "not permitted",
             Self::NoSuchProcess => "no such process",
             Self::ProcessEnded => "the process has ended",
-            Self::Unsupported => "not supported on this system",
+            Self::Unsupported => "not supported",
             Self::UnexpectedAnswer => "the system's answer could not be understood",
             Self::Exhausted => "a limit was reached",
             Self::Occupied => "something is mapped there already",

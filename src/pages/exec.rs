@@ -51,7 +51,7 @@ mod tests;
 /// assert_eq!(function(), 42);
 ///
 /// // To write something else, back; `function` must not be called any more.
-/// let pages = pages.make_mut().map_err(|(_, error)| error)?;
+/// let pages = pages.make_mut()?;
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///

@@ -461,8 +461,11 @@ impl Map {
         let mask = self.unit().saturating_sub(1);
         let odd = self.start().checked_add(at).is_none_or(|boundary| boundary & mask != 0);
         if odd || at == 0 || at >= self.len {
-            let why =
-                if odd { "not between two pages of the mapping" } else { "both halves would not have pages" };
+            let why = match at {
+                _ if odd => "the offset is not between two pages of the mapping (see Pages::page_size)",
+                0 => "the first half would have no pages",
+                _ => "the offset is not before the end of the mapping",
+            };
             return Err(Failure::invalid(why).during(operation, self.pages(), None));
         }
         Ok(at)

@@ -19,8 +19,8 @@ where
     ///
     /// The new pages hold zeroes and grant what the others do. A mapping that is that long already stays as it is.
     ///
-    /// On every system, there is room behind a mapping that was made with it: [`MmapOptions::room`](crate::MmapOptions::room). Without,
-    /// Linux makes a mapping longer if nothing lies behind it, by chance.
+    /// A mapping that was made with [room](crate::MmapOptions::room) grows into it, on every system, and never further. Without, Linux makes a
+    /// mapping longer if nothing lies behind it, by chance. Mappings of files do not become longer: map the file again.
     ///
     /// # Cost
     ///
@@ -33,7 +33,9 @@ where
     /// - [`ErrorKind::Occupied`]: something is mapped directly behind, or a [guard page](crate::MmapOptions::guard_after) is; the room
     ///   is used up.
     /// - [`ErrorKind::InvalidInput`]: more than `isize::MAX` bytes; the pages are [locked](Self::lock): unlock them before.
-    /// - [`ErrorKind::Unsupported`]: a mapping without room elsewhere than on Linux; pages of a kind that cannot become longer.
+    /// - [`ErrorKind::Unsupported`]: a mapping of a file; one without room elsewhere than on Linux; a part of a
+    ///   [`Reservation`](crate::Reservation); pages of a kind that cannot become longer. Into room, and where it is copied, pages that
+    ///   are [wiped on fork](Self::wipe_on_fork) or [left out of core dumps](Self::keep_out_of_core_dumps): new ones would not be.
     /// - [`ErrorKind::Exhausted`]: as [`alloc`](crate::alloc()).
     ///
     /// # Examples
@@ -50,7 +52,24 @@ where
         self.map.lengthen(len, Self::PROTECTION, Moving::Never)
     }
 
-    /// Makes the mapping shorter: the pages that hold its first `len` bytes stay, those behind are given back.
+    /// How many bytes the mapping can [grow](Self::grow) by where it lies, for sure: what is left of its
+    /// [room](crate::MmapOptions::room).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut pages = folio::MmapOptions::new(1).room(1 << 20).map_mut()?;
+    /// let most = pages.len() + pages.room();
+    /// pages.grow(most)?;
+    /// assert_eq!(pages.room(), 0);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn room(&self) -> usize {
+        self.map.room()
+    }
+
+    /// Makes the mapping shorter: the pages that hold its first `len` bytes stay, those behind are given back. Of a file, just so
+    /// many bytes stay.
     ///
     /// A mapping that is not longer than that stays as it is. Where there are guard pages or [room](crate::MmapOptions::room) behind the
     /// mapping, the addresses become theirs, and the memory alone is given back.
@@ -139,18 +158,22 @@ impl Map {
             self.can_be_replaced().map_err(failed)?;
             return self.lengthen_into_room(more, grants).map_err(failed);
         }
-        if self.after > 0 && moving == Moving::Never {
-            return Err(failed(
-                Failure::new(ErrorKind::Occupied)
-                    .detail("there are guard pages behind, or less room than that")
-                    .remedy("leave more room when the mapping is made (MmapOptions::room), or let it move (Pages::remap)"),
-            ));
+        // Room is a limit, also where by chance nothing lies behind it.
+        let limited = self.origin.as_ref().is_some_and(|origin| origin.room_end() != 0);
+        if (self.after > 0 || limited) && moving == Moving::Never {
+            let detail = match (limited, self.after > 0) {
+                (true, _) => "there is less room than that",
+                (false, _) => "there are guard pages behind",
+            };
+            return Err(failed(Failure::new(ErrorKind::Occupied).detail(detail).remedy(
+                "leave more room when the mapping is made (MmapOptions::room), or let it move (Pages::remap)",
+            )));
         }
         // Guard pages and room stay with what they surround: that is copied, if it must move.
         let may_move = moving == Moving::Allowed && self.before == 0 && self.after == 0;
         // Of a reservation, the addresses are not the mapping's to give up.
         let carved = self.origin.as_ref().is_some_and(|origin| origin.space().is_some());
-        if self.after == 0 && !carved {
+        if self.after == 0 && !carved && !(limited && !may_move) {
             // SAFETY: private pages of this mapping (`can_be_longer`), which is borrowed exclusively: nobody relies on where
             // they are who was not told that they may move.
             match unsafe { os::lengthen(pages, len, may_move) } {
@@ -185,7 +208,7 @@ impl Map {
         match self.content {
             Content::Zeroes => Ok(()),
             Content::Shared | Content::Copied => Err(Failure::new(ErrorKind::Unsupported)
-                .detail("a mapping of a file shows what it was made for")
+                .detail("a mapping of a file stays as long as it was made, or becomes shorter")
                 .remedy("map the file again")),
         }
     }
@@ -197,7 +220,7 @@ impl Map {
     }
 
     /// How many bytes of those behind the mapping it can take.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let end = self.start().saturating_add(self.len);
         self.origin.as_ref().map_or(0, |origin| origin.room_end().saturating_sub(end).min(self.after))
     }
@@ -329,6 +352,7 @@ impl Map {
             }
         }
     }
+
     /// Lets the processor execute what was copied, if that is to be executed: before it can be.
     #[cfg(feature = "allow_exec")]
     fn tell_processor(&self, len: usize, grants: Protection) -> Result<()> {

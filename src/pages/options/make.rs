@@ -116,21 +116,30 @@ impl MmapOptions<'_> {
 
     /// Whether something is asked for that is a property of memory, which address space has none of.
     fn asks_for_memory(&self) -> bool {
-        self.locked
-            || self.no_core_dump
-            || self.wipe_on_fork
-            || self.room > 0
-            || self.more.is_some()
-            || matches!(self.place, Place::Hint(_) | Place::Over(_))
+        self.no_space().is_some()
+    }
+
+    /// What it is that address space cannot have.
+    fn no_space(&self) -> Option<&'static str> {
+        match self.place {
+            _ if self.locked => Some("`locked` is about memory, and what is reserved has none"),
+            _ if self.no_core_dump => Some("`no_core_dump` is about memory, and what is reserved has none"),
+            _ if self.wipe_on_fork => Some("`wipe_on_fork` is about memory, and what is reserved has none"),
+            _ if self.room > 0 => Some("`room` is for pages that grow; reserve all of it"),
+            Place::Hint(_) => Some("a `hint` for a reservation; say `near` or `at`"),
+            Place::Over(_) => Some("a reservation that would `replace` pages"),
+            _ if self.more.is_some() => Some(
+                "what was said of files or kinds of pages is about memory, and what is reserved has none",
+            ),
+            _ => None,
+        }
     }
 
     #[cold]
     fn placed_aside(&self) -> Result<Map> {
-        if self.asks_for_memory() {
-            return Err(self.failed(
-                Failure::invalid("what is reserved has no memory: of the options, there are but place, alignment, guard pages")
-                    .remedy("reserve without, commit, and ask then"),
-            ));
+        if let Some(why) = self.no_space() {
+            return Err(self
+                .failed(Failure::invalid(why).remedy("reserve by place, alignment and guard pages alone")));
         }
         let plan = self.plan(self.align).map_err(|failure| self.failed(failure))?;
         let mut map = self.placed(&plan, Protection::NONE)?;

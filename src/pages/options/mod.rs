@@ -346,7 +346,9 @@ impl<'f> MmapOptions<'f> {
 
     /// With at least `len` bytes of address space directly behind, into which the mapping can [grow](crate::Pages::grow) where it lies.
     ///
-    /// They cost no memory, and touching them ends the process. [Guard pages](Self::guard_after) come behind them.
+    /// They come on top of the length; [`Pages::room`](crate::Pages::room) tells what is left of them. They cost no memory, and
+    /// touching them ends the process. [Guard pages](Self::guard_after) come behind them. Not with a [file](Self::file), nor with
+    /// [huge](Self::huge_pages) or [the largest](Self::largest_pages) pages.
     ///
     /// # Examples
     ///
@@ -459,7 +461,7 @@ impl<'f> MmapOptions<'f> {
     /// size from the largest one down, and if none is to be had, what the fallback says. Not with a [file](Self::file). Where it
     /// [replaces](Self::replace) pages, only sizes of which the length is a multiple: nothing is replaced that was not named.
     ///
-    /// With [`Fallback::Transparent`] it never fails where [`new`](Self::new) alone does not.
+    /// With [`Fallback::Transparent`] the pages are never why it fails. Not with [room](Self::room).
     /// [`Pages::page_size`](crate::Pages::page_size) tells what it was.
     ///
     /// # Cost

@@ -179,7 +179,10 @@ impl MmapOptions<'_> {
             };
         };
         let rest = match file_len.checked_sub(offset) {
-            Some(0) if file_len == 0 => return Err(Failure::invalid("the file is empty")),
+            Some(0) if file_len == 0 => {
+                return Err(Failure::invalid("the file is empty, or says so, as those of /proc do")
+                    .remedy("read it instead"));
+            }
             Some(0) | None => return Err(Failure::invalid("the offset is not before the end of the file")),
             Some(rest) => rest,
         };

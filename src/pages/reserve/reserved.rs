@@ -37,13 +37,13 @@ use core::ops::Range;
 /// let mut rest = MmapOptions::new(16 * page::size()).reserve_mut()?;
 /// let first = rest.split_to(page::size())?;
 ///
-/// let mut pages = first.commit().map_err(|(_, error)| error)?;
+/// let mut pages = first.commit()?;
 /// pages[0] = 1;
 ///
 /// // Their memory can be given back and the addresses kept. What they held is gone.
-/// let mut first = pages.into_reserved().map_err(|(_, error)| error)?;
-/// first.merge(rest).map_err(|(_, error)| error)?;
-/// let pages = first.commit().map_err(|(_, error)| error)?;
+/// let mut first = pages.into_reserved()?;
+/// first.merge(rest)?;
+/// let pages = first.commit()?;
 /// assert_eq!((pages.len(), pages[0]), (16 * page::size(), 0));
 /// # Ok::<(), folio::Error>(())
 /// ```
@@ -267,4 +267,17 @@ commits_to! {
 #[cfg(feature = "allow_exec")]
 commits_to! {
     ReservedExec => super::super::MmapExec;
+}
+
+/// So that `?` takes the error and gives the addresses back.
+impl<R, W, X> From<(Reserved<R, W, X>, Self)> for Error
+where
+    R: ReadAccess,
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    fn from((_, error): (Reserved<R, W, X>, Self)) -> Self {
+        error
+    }
 }

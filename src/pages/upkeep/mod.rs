@@ -380,20 +380,20 @@ where
     /// ```
     /// let mut pages = folio::Pages::new(1 << 20)?;
     /// pages.fill(1);
-    /// let idle = pages.free_lazily().map_err(|(_, error)| error)?;
+    /// let idle = pages.free_lazily()?;
     /// let pages = idle.reuse();
     /// assert!(pages[0] <= 1);
     /// # Ok::<(), folio::Error>(())
     /// ```
     ///
     /// ```compile_fail,E0608
-    /// let idle = folio::Pages::new(1)?.free_lazily().map_err(|(_, error)| error)?;
+    /// let idle = folio::Pages::new(1)?.free_lazily()?;
     /// let first = idle[0]; // cannot index into what changes by itself
     /// # Ok::<(), folio::Error>(())
     /// ```
     ///
     /// ```compile_fail,E0614
-    /// let idle = folio::Pages::new(1)?.free_lazily().map_err(|(_, error)| error)?;
+    /// let idle = folio::Pages::new(1)?.free_lazily()?;
     /// let all = *idle; // cannot be dereferenced
     /// # Ok::<(), folio::Error>(())
     /// ```

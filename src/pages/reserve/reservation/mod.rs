@@ -26,8 +26,9 @@ use core::ops::{Range, RangeBounds};
 /// what is not there. The addresses never change, and nobody else is given them.
 ///
 /// Ranges are offsets in bytes from the start. [`carve`](Self::carve) makes [`Pages`] of a part, which live on their own, and
-/// [`take_back`](Self::take_back) takes them in again. When they are dropped, their memory is given back at once, and their
-/// addresses are the reservation's again. The address space as a whole is given back when the reservation and all that was carved out
+/// [`take_back`](Self::take_back) takes them in again. When they are dropped, their memory is given back at once; their
+/// addresses are the reservation's again as soon as all is dropped that was carved out together with them (if they were split; what is
+/// taken back is the reservation's at once). The address space as a whole is given back when the reservation and all that was carved out
 /// of it are gone, in whatever order.
 ///
 /// # Cost
@@ -436,7 +437,7 @@ impl Reservation {
     ///
     /// // They can be given rights, split, moved to another thread, and taken back with what they hold.
     /// let own: Mmap = own.try_into()?;
-    /// room.take_back(own).map_err(|(_, error)| error)?;
+    /// room.take_back(own)?;
     /// assert_eq!(room.get(page::size()..2 * page::size())?[0], 1);
     /// # Ok::<(), folio::Error>(())
     /// ```
@@ -521,7 +522,8 @@ impl Reservation {
     }
 }
 
-const CARVED: &str = "carved out, and neither dropped nor taken back";
+const CARVED: &str =
+    "carved out; some of what was carved out together with it is neither dropped nor taken back";
 const BARE: &str = "reserved, without memory";
 
 fn carved((run, state): (Range<usize>, State)) -> Option<(Range<usize>, usize)> {
