@@ -140,6 +140,24 @@ fn flags_that_cannot_be_had_leave_nothing_mapped() {
     }
 }
 
+/// Where the system would take them all the same, their locks would end unseen.
+#[test]
+fn locked_pages_are_not_even_asked_for() {
+    let mut pages = filled();
+    if pages.lock().is_err() {
+        return;
+    }
+    let ((mut pages, errors), calls) = calls_of(|| {
+        let first = pages.decommit(..).unwrap_err();
+        let (pages, second) = pages.free_lazily().map(drop).unwrap_err();
+        (pages, [first, second])
+    });
+    assert!(calls.is_empty(), "{calls:?}");
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::NotPermitted));
+    pages.unlock().unwrap();
+    pages.decommit(..).unwrap();
+}
+
 /// A mapping that begins and ends within a page has that page alone.
 #[test]
 fn a_mappings_own_ends_need_not_be_between_pages() {
