@@ -346,6 +346,28 @@ mod by_addresses {
         is_true(&room);
     }
 
+    /// Trap: locks that outlive what was locked would keep the next owner's pages.
+    #[test]
+    fn lost_pages_are_no_longer_locked() {
+        let size = page::size();
+        let mut own = Pages::new(4 * size).unwrap();
+        if own.lock().is_err() {
+            return;
+        }
+        let first = PageRange::touching(own.start(), size).unwrap();
+        inject::just_before("mprotect", move || {
+            // SAFETY: pages of a mapping that is consumed.
+            unsafe { os::protect(first, R) }.unwrap();
+        });
+        let ((done, _), calls) = inject::calls_of(|| {
+            inject::fail_from(Some("mprotect"), 1, REFUSED, || own.make_read_only())
+        });
+        let (mut own, _) = done.unwrap_err();
+        assert_eq!((own.len(), calls.iter().filter(|&&call| call == "munlock").count()), (3 * size, 1));
+        own.unlock().unwrap();
+        assert!(own.unlock().is_err());
+    }
+
     fn unmap(pages: PageRange) {
         // SAFETY: pages of a reservation that is borrowed for a change: what the kernel itself would do.
         unsafe { os::unmap(pages) }.unwrap();

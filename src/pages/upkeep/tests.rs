@@ -140,6 +140,46 @@ fn flags_that_cannot_be_had_leave_nothing_mapped() {
     }
 }
 
+on_linux! {
+/// Trap: pages that may change under a `&[u8]` until they are written to again: also when the call failed half-way.
+#[test]
+fn what_a_refused_lazy_free_has_freed_changes_no_more() {
+    let pages = filled();
+    let range = pages.map.pages().unwrap();
+    crate::os::inject::just_before("madvise", move || {
+        // SAFETY: pages of a mapping that is consumed, and that hold nothing that is wanted.
+        unsafe { crate::os::discard_lazily(range, crate::Protection::READ_WRITE, false) }.unwrap();
+    });
+    let (done, failed) = fail_nth(Some("madvise"), 1, REFUSED, || pages.free_lazily());
+    assert!(failed);
+    let (mut pages, error) = done.map(drop).unwrap_err();
+    assert!(error.changed().is_some());
+    // What is still free to go goes by this.
+    let before = pages.to_vec();
+    pages.advise(.., Advice::PageOut).unwrap();
+    assert!(pages[..] == before);
+    check(&mut pages);
+}
+}
+
+/// Where the system would take them all the same, their locks would end unseen.
+#[test]
+fn locked_pages_are_not_even_asked_for() {
+    let mut pages = filled();
+    if pages.lock().is_err() {
+        return;
+    }
+    let ((mut pages, errors), calls) = calls_of(|| {
+        let first = pages.decommit(..).unwrap_err();
+        let (pages, second) = pages.free_lazily().map(drop).unwrap_err();
+        (pages, [first, second])
+    });
+    assert!(calls.is_empty(), "{calls:?}");
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::NotPermitted));
+    pages.unlock().unwrap();
+    pages.decommit(..).unwrap();
+}
+
 /// A mapping that begins and ends within a page has that page alone.
 #[test]
 fn a_mappings_own_ends_need_not_be_between_pages() {
