@@ -44,10 +44,10 @@ fn what_is_no_file_is_refused() {
     // Files without a length.
     let file = File::open("/proc/self/status").unwrap();
     // SAFETY: as above.
-    for error in [
-        unsafe { Mmap::map(&file) }.unwrap_err(),
-        unsafe { MmapOptions::new(1).file(&file) }.map().unwrap_err(),
-    ] {
+    let whole = unsafe { MmapOptions::of_file(&file) };
+    // SAFETY: as above.
+    let part = unsafe { MmapOptions::new(1).file(&file) };
+    for error in [whole.map().unwrap_err(), part.map().unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
     let path = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/proc/self/exe").unwrap();

@@ -312,10 +312,10 @@ impl Map {
         }
         // SAFETY: `self.len` bytes that can be read, and as many at least that can be written; two mappings do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(self.base.as_ptr(), new.base.as_ptr(), self.len) };
-        // SAFETY: the mapping is new: nobody has a reference into it.
         let granted = if grants == Protection::READ_WRITE {
             Ok(())
         } else {
+            // SAFETY: the mapping is new: nobody has a reference into it.
             unsafe { new.protect(Protection::READ_WRITE, grants) }
         };
         match granted {

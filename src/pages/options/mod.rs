@@ -260,18 +260,18 @@ impl<'f> MmapOptions<'f> {
     /// Of a [file](Self::file), the address must be as far behind a multiple of [`page::granularity`](crate::page::granularity) as
     /// the offset is.
     pub fn at(self, address: usize) -> Self {
-        self.to_be_at(Place::At(address))
+        self.with_place(Place::At(address))
     }
 
     /// As near to an address as there is room, all bytes within `distance` bytes of it: see
     /// [`alloc_near`](crate::alloc_near).
     pub fn near(self, address: usize, distance: usize) -> Self {
-        self.to_be_at(Place::Near { address, distance })
+        self.with_place(Place::Near { address, distance })
     }
 
     /// At this address, if the system likes: a hint. (It is taken as one in the page; guard pages come before it.)
     pub fn hint(self, address: usize) -> Self {
-        self.to_be_at(Place::Hint(address))
+        self.with_place(Place::Hint(address))
     }
 
     /// With the first byte exactly at this address, as [`at`](Self::at), in the place of whatever is mapped there.
@@ -304,7 +304,7 @@ impl<'f> MmapOptions<'f> {
     /// # Ok::<(), folio::Error>(())
     /// ```
     pub unsafe fn replace(self, address: usize) -> Self {
-        self.to_be_at(Place::Over(address))
+        self.with_place(Place::Over(address))
     }
 
     /// With the first byte on a multiple of `align` bytes, a power of two.
@@ -557,7 +557,7 @@ impl<'f> MmapOptions<'f> {
     }
 
     #[inline]
-    fn to_be_at(mut self, place: Place) -> Self {
+    fn with_place(mut self, place: Place) -> Self {
         use core::mem::discriminant;
         if !matches!(self.place, Place::Anywhere) && discriminant(&self.place) != discriminant(&place) {
             self.more().conflict = Some("two places at once");
