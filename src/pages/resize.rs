@@ -173,7 +173,7 @@ impl Map {
         let may_move = moving == Moving::Allowed && self.before == 0 && self.after == 0;
         // Of a reservation, the addresses are not the mapping's to give up.
         let carved = self.origin.as_ref().is_some_and(|origin| origin.space().is_some());
-        if self.after == 0 && !carved && !(limited && !may_move) {
+        if self.after == 0 && !carved && (may_move || !limited) {
             // SAFETY: private pages of this mapping (`can_be_longer`), which is borrowed exclusively: nobody relies on where
             // they are who was not told that they may move.
             match unsafe { os::lengthen(pages, len, may_move) } {
