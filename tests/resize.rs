@@ -76,7 +76,7 @@ fn an_aligned_mapping_has_room() {
         pages.grow(4 * page).unwrap();
         assert!(pages[page..].iter().all(|&byte| byte == 0));
         pages.fill(2);
-        assert!(pages.grow(4 * page + 1).is_err());
+        assert!(after == 0 || pages.grow(4 * page + 1).is_err());
     }
 }
 
