@@ -1,11 +1,8 @@
 //! Random sequences of all that typed mappings can do, against a plain model and, after each step, the system's own view.
-
+#![cfg(feature = "std")]
 #![allow(unreachable_pub, reason = "the modules of one test binary")]
-#![allow(
-    clippy::result_large_err,
-    clippy::assertions_on_constants,
-    reason = "what fails gives the mapping back; what differs by system is a constant"
-)]
+#![allow(clippy::result_large_err, reason = "what fails gives the mapping back, as in the library")]
+#![allow(clippy::assertions_on_constants, reason = "what only some systems may answer")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,6 +13,7 @@ mod make;
 mod room;
 mod steps;
 mod system;
+mod using;
 mod world;
 
 use common::{Helper, role, rounds};
