@@ -201,6 +201,8 @@ impl Map {
             Ok(()) => {
                 self.end_locks(self.len);
                 self.locks = 0;
+                // What comes in the place of the pages was not asked for as theirs was.
+                self.jit = false;
                 Ok(())
             }
             Err(failure) => {

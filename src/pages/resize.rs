@@ -106,8 +106,8 @@ where
     /// # Platforms
     ///
     /// Where it is copied, the new mapping has none of the properties that were asked for beside: an alignment beyond a page, a
-    /// name, advice, [huge pages](crate::MmapOptions::huge_pages), being made for code (`MmapOptions::jit`). What can be executed is
-    /// flushed before it can be, as by `make_exec`.
+    /// name, advice, being made for code (`MmapOptions::jit`). [Huge pages](crate::MmapOptions::huge_pages) are not copied:
+    /// [`ErrorKind::Unsupported`]. What can be executed is flushed before it can be, as by `make_exec`.
     ///
     /// # Examples
     ///
@@ -311,7 +311,13 @@ impl Map {
                 }
                 Err(failure)
             }
-            _ => Ok(()),
+            Err(_) => {
+                if let Some(origin) = &self.origin {
+                    origin.end_room();
+                }
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -319,6 +325,11 @@ impl Map {
     #[cold]
     fn copy_out(&mut self, len: PageLen, grants: Protection) -> Result<()> {
         let Some(pages) = self.pages() else { return Err(self.nothing(Operation::Resize)) };
+        if self.unit() != crate::page::size() {
+            let failure = Failure::new(ErrorKind::Unsupported)
+                .detail("pages of another size than the ordinary one are not copied");
+            return Err(failure.during(Operation::Resize, Some(pages), None));
+        }
         let (before, after) = (self.before, self.after.saturating_sub(self.room()));
         let whole = len.bytes().checked_add(before).and_then(|sum| sum.checked_add(after));
         let mut new = Self::of(alloc(whole.unwrap_or(usize::MAX), Protection::READ_WRITE)?);

@@ -221,6 +221,8 @@ where
     ///
     /// # Platforms
     ///
+    /// Gone is also what was asked for of the memory: its node, name, advice, being made for code.
+    ///
     /// Windows: `VirtualFree` with `MEM_DECOMMIT`. Elsewhere fresh pages without access are put in the place of the old ones.
     pub fn into_reserved(self) -> core::result::Result<Reserved<R, W, X>, (Self, Error)> {
         let mut this = self;
