@@ -344,7 +344,7 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// With at least `len` bytes of address space directly behind, into which the mapping can [grow](Pages::grow) where it lies.
+    /// With at least `len` bytes of address space directly behind, into which the mapping can [grow](crate::Pages::grow) where it lies.
     ///
     /// They cost no memory, and touching them ends the process. [Guard pages](Self::guard_after) come behind them.
     ///
@@ -365,7 +365,7 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// Left out of core dumps: see [`Pages::keep_out_of_core_dumps`]. Where the system cannot do it, that is an error.
+    /// Left out of core dumps: see [`Pages::keep_out_of_core_dumps`](crate::Pages::keep_out_of_core_dumps). Where the system cannot do it, that is an error.
     ///
     /// # Cost
     ///
@@ -379,7 +379,7 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// Zeroes in the child of a `fork`: see [`Pages::wipe_on_fork`]. Where the system cannot do it, that is an error.
+    /// Zeroes in the child of a `fork`: see [`Pages::wipe_on_fork`](crate::Pages::wipe_on_fork). Where the system cannot do it, that is an error.
     ///
     /// # Cost
     ///
