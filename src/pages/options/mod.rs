@@ -166,7 +166,7 @@ impl<'f> MmapOptions<'f> {
     /// up), from the [offset](Self::offset) on. What is written to the pages is written to the file, unless they are
     /// [copied](Self::copy_on_write).
     ///
-    /// The mapping needs the file no longer, once it is made: it may be closed, renamed, deleted.
+    /// The mapping needs the file no longer, once it is made: it may be closed, renamed, deleted. (Windows deletes no file that is mapped.)
     ///
     /// # Errors
     ///
