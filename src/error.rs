@@ -46,7 +46,7 @@ impl fmt::Display for ErrorKind {
             Self::NotPermitted => "not permitted",
             Self::NoSuchProcess => "no such process",
             Self::ProcessEnded => "the process has ended",
-            Self::Unsupported => "not supported on this system",
+            Self::Unsupported => "not supported",
             Self::UnexpectedAnswer => "the system's answer could not be understood",
             Self::Exhausted => "a limit was reached",
             Self::Occupied => "something is mapped there already",
@@ -209,6 +209,11 @@ impl Error {
     pub(crate) fn instead(mut self, operation: Operation) -> Self {
         self.operation = operation;
         self
+    }
+
+    /// The same error, after which these pages are not what they were.
+    pub(crate) fn changing(self, range: PageRange) -> Self {
+        Self { failure: self.failure.changed(range), ..self }
     }
 
     /// The addresses, in whole pages, on which it was tried; `None` when it did not concern a range. The end of a range

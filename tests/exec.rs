@@ -86,7 +86,7 @@ fn answers<R: folio::ReadAccess, W: folio::WriteAccess>(pages: &Pages<R, W, Allo
 where
     (W, AllowExec): folio::Together,
 {
-    pages.as_ptr().expose_provenance();
+    let _exposed = pages.as_ptr().expose_provenance();
     for number in 0..pages.len() / STEP {
         // SAFETY: `write_code` put one there (the tests), and the type says that it can be executed.
         let answer = unsafe { call(pages.start() + number * STEP) };
@@ -170,7 +170,7 @@ fn a_part_can_be_flushed() {
         pages.flush_icache_range(start..start + code.len()).unwrap();
         // SAFETY: what was written is flushed.
         let exec = unwrap(unsafe { pages.make_exec_no_flush() });
-        exec.as_ptr().expose_provenance();
+        let _exposed = exec.as_ptr().expose_provenance();
         for (number, expected) in numbers.iter().enumerate() {
             // SAFETY: functions are in all of these places.
             assert_eq!(unsafe { call(exec.start() + number * STEP) }, *expected);

@@ -302,6 +302,47 @@ fn transparent_huge_pages_are_given_where_the_system_does() {
     }
 }
 
+/// Trap: a hint that fails: aligned pages do not fit where others do.
+#[test]
+fn transparent_huge_pages_are_a_hint_in_narrow_room_too() {
+    const TEST: &str = "transparent_huge_pages_are_a_hint_in_narrow_room_too";
+    let Some(size) = page::transparent_sizes().largest() else { return skipped(TEST, "there are none") };
+    let unit = size.bytes().get();
+    let room = MmapOptions::new(4 * unit).align(unit).map_none().unwrap();
+    let start = room.start();
+    drop(room);
+    // Just as much as there is room for, and no boundary of huge pages at its beginning.
+    let options = MmapOptions::new(unit).near(start + unit + page::size() + unit / 2, unit / 2);
+    let plain = match options.map_none() {
+        Ok(plain) => plain.start(),
+        Err(error) => return skipped(TEST, &error.to_string()),
+    };
+    assert_ne!(plain % unit, 0);
+    for options in [
+        options.clone().transparent_huge_pages(),
+        options.clone().largest_pages(Fallback::Transparent),
+        options.largest_pages(Fallback::Ordinary),
+    ] {
+        assert_eq!(options.map_none().unwrap().start(), plain, "{options:?}");
+    }
+}
+
+/// Trap: what a fallback is for is an error: huge pages are in the way of somebody, where ordinary ones are not.
+#[test]
+fn the_largest_pages_that_there_is_room_for() {
+    const TEST: &str = "the_largest_pages_that_there_is_room_for";
+    let Some(size) = page::huge_sizes().smallest() else { return skipped(TEST, "there are no huge pages") };
+    let unit = size.bytes().get();
+    let (place, len) = (place_of(7), unit + page::granularity());
+    let neighbour = MmapOptions::new(1).at(place + len).map_mut().unwrap();
+    for fallback in [Fallback::Ordinary, Fallback::Transparent] {
+        let pages = MmapOptions::new(len).at(place).largest_pages(fallback).map_mut().unwrap();
+        assert_eq!((pages.start(), pages.len(), pages.page_size()), (place, len, page::base_size()));
+    }
+    assert!(MmapOptions::new(len).at(place).largest_pages(Fallback::Error).map_mut().is_err());
+    assert_eq!(neighbour[0], 0);
+}
+
 /// Whether a large aligned mapping with the bare advice gets any.
 #[cfg(target_os = "linux")]
 fn plain_gets_huge(unit: usize) -> bool {

@@ -109,6 +109,24 @@ fn decommitted_pages_are_zeroes_in_every_state() {
     assert!(unwrap(none.make_mut()).iter().all(|&byte| byte == 0));
 }
 
+/// Trap: a call that is refused changes what later calls do: pages that have no flag are as good as new ones.
+#[test]
+fn a_flag_that_is_refused_is_none() {
+    let size = page::size();
+    let mut pages = folio::MmapOptions::new(size).room(4 * size).map_mut().unwrap();
+    pages.keep_out_of_core_dumps(..size + 1, true).unwrap_err();
+    pages.wipe_on_fork(..size + 1, true).unwrap_err();
+    pages.grow(2 * size).unwrap();
+    match pages.keep_out_of_core_dumps(.., true) {
+        Ok(()) => assert_eq!(pages.grow(3 * size).unwrap_err().kind(), ErrorKind::Unsupported),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            pages.grow(3 * size).unwrap();
+            pages.decommit(..).unwrap();
+        }
+    }
+}
+
 /// Trap: ranged calls reached the system with their bounds unchecked, and changed the neighbour's pages.
 #[test]
 fn ranges_beyond_the_mapping_are_errors() {

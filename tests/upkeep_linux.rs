@@ -162,3 +162,60 @@ fn populating_reports_what_a_touch_would_die_of() {
     pages.prefault(..2 * size).unwrap();
     pages.prefault_mut(3 * size..).unwrap();
 }
+
+/// Trap: a touch that ends the process. To write to a hole of a file takes room on its device, which may be full.
+#[test]
+fn pages_of_a_file_that_are_used_again_are_not_written_to() {
+    use std::os::unix::fs::MetadataExt;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(64 * page::size() as u64).unwrap();
+    for copied in [false, true] {
+        // SAFETY: nobody else has the file.
+        let options = unsafe { MmapOptions::of_file(&file) };
+        let pages = if copied { options.map_copy() } else { options.map_mut() }.unwrap();
+        let pages = pages.free_lazily().map_err(|(_, error)| error).unwrap().reuse();
+        pages.flush(..).unwrap();
+        assert_eq!(file.metadata().unwrap().blocks(), 0);
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines();
+        let line = lines
+            .by_ref()
+            .skip_while(|line| !line.starts_with(&format!("{:x}-", pages.start())))
+            .find_map(|line| line.strip_prefix("Anonymous:"));
+        assert_eq!(line.map(str::trim), Some("0 kB"));
+    }
+}
+
+/// Nothing is silently lost: fresh pages would be in core dumps, and in the child of a fork.
+#[test]
+fn flags_are_taken_from_pages_before_they_are_replaced() {
+    let page = page::size();
+    let mut pages =
+        MmapOptions::new(2 * page).room(2 * page).no_core_dump().wipe_on_fork().map_mut().unwrap();
+    assert_eq!(pages.grow(3 * page).unwrap_err().kind(), ErrorKind::Unsupported);
+    let (back, error) = pages.into_reserved().map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Operation::Decommit));
+    assert!(error.remedy().is_some());
+    pages = back;
+    // What the remedy says.
+    pages.wipe_on_fork(.., false).unwrap();
+    assert!(pages.grow(3 * page).is_err());
+    pages.keep_out_of_core_dumps(.., false).unwrap();
+    pages.grow(3 * page).unwrap();
+    pages.wipe_on_fork(.., true).unwrap();
+    pages.wipe_on_fork(.., false).unwrap();
+    let pages = pages.into_reserved().map_err(|(_, error)| error).unwrap().commit();
+    assert_eq!(pages.map_err(|(_, error)| error).unwrap().len(), 3 * page);
+
+    // Through a reservation and back.
+    let mut room = folio::Reservation::new(2 * page).unwrap();
+    let mut own: MmapMut = room.carve(..page).unwrap();
+    own.wipe_on_fork(.., true).unwrap();
+    room.take_back(own).map_err(|(_, error)| error).unwrap();
+    let mut own: MmapMut = room.carve(..page).unwrap();
+    assert_eq!(own.remap(2 * page).unwrap_err().kind(), ErrorKind::Unsupported);
+    room.take_back(own).map_err(|(_, error)| error).unwrap();
+    room.decommit(..).unwrap();
+    let mut own: MmapMut = room.carve(..page).unwrap();
+    own.remap(2 * page).unwrap();
+}

@@ -41,6 +41,7 @@
 //! remove_guard(PageRange, Protection)           unsafe; fresh pages of that protection
 //! advise(PageRange, Advice)                     loses nothing; Ok where the system does not know the hint (but for Collapse)
 //! keep_out_of_core_dumps(PageRange, bool)       a flag that holds, or a failure; what is left changed is not told
+//! dumps_chosen_when_mapped() -> bool            whether a request alone can leave pages out of core dumps
 //! wipe_on_fork(PageRange, bool)                 likewise; the content is that of the parent alone then
 //! discard(PageRange, Protection, marked)        unsafe; memory that `map` gave reads as zeroes then and grants the protection,
 //!                                               but for what a failure says is changed: that is zeroes and grants the

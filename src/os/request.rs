@@ -28,7 +28,8 @@ pub(crate) struct Request<'f> {
     pub(crate) stack: bool,
     /// Code that is going to be written and executed in turn, where the system distinguishes that.
     pub(crate) jit: bool,
-    /// Left out of core dumps, where that is a matter of mapping.
+    /// Left out of core dumps, where that is a matter of mapping alone: see `dumps_chosen_when_mapped`.
+    #[allow(dead_code, reason = "only OpenBSD's flag")]
     pub(crate) no_dump: bool,
 }
 
@@ -94,4 +95,6 @@ pub(crate) struct FileFacts {
     pub(crate) len: Option<u64>,
     /// The size in bytes of the pages that its mappings are made of.
     pub(crate) page: usize,
+    /// Whether its pages can be copied when they are written to; else the system would write to the file without a word.
+    pub(crate) copies: bool,
 }

@@ -213,6 +213,10 @@ pub(crate) fn advise(_range: PageRange, _advice: Advice) -> Result<(), Failure> 
     Err(unsupported())
 }
 
+pub(crate) const fn dumps_chosen_when_mapped() -> bool {
+    false
+}
+
 pub(crate) fn keep_out_of_core_dumps(_range: PageRange, _out: bool) -> Result<(), Failure> {
     Err(unsupported())
 }

@@ -51,7 +51,7 @@ mod tests;
 /// assert_eq!(function(), 42);
 ///
 /// // To write something else, back; `function` must not be called any more.
-/// let pages = pages.make_mut().map_err(|(_, error)| error)?;
+/// let pages = pages.make_mut()?;
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///
@@ -399,7 +399,7 @@ mod together {
 
 impl Map {
     /// `range` is within the mapping.
-    fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
+    pub(super) fn flush_icache(&self, range: Range<usize>, readable: bool) -> Result<(), Failure> {
         if range.is_empty() {
             return Ok(());
         }

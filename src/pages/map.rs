@@ -16,16 +16,11 @@ use core::ptr::{self, NonNull};
 
 /// Pages of one's own.
 ///
-/// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch (guard
-/// pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and nobody
-/// else's; (2) each of the `len` bytes grants what the typed owner
-/// says; (3) `origin` is `Some` as soon as the mapping is, or was once, a part of a larger one, and
-/// then the same for all of its parts, or one that holds theirs.
 /// Invariants: (1) the `len` bytes from `base` on, with `before` bytes below and `after` bytes above them, which nobody may touch
 /// (guard pages, and what of a page is not of the file's part that was asked for), are whole pages of `unit` bytes, mapped and
 /// nobody else's; (2) each of the `len` bytes grants what the typed owner says; (3) `origin` is `Some` as soon as the mapping is,
-/// or was once, a part of a larger one, and then the same for all of its parts; also as soon as something has to live as long as
-/// the pages.
+/// or was once, a part of a larger one, and then the same for all of its parts, or one that holds theirs; also as soon as
+/// something has to live as long as the pages.
 #[derive(Debug)]
 pub(super) struct Map {
     pub(super) base: NonNull<u8>,
@@ -38,10 +33,37 @@ pub(super) struct Map {
     /// The pages that the mapping is made of, as a power of two: ordinary or huge ones.
     unit: u8,
     pub(super) content: Content,
-    /// Whether some of the pages may have a flag (wiped on fork, not in core dumps) that fresh ones in their place would not.
-    pub(super) marked: bool,
+    pub(super) marks: Marks,
     /// Made for code that is written while the program runs.
     pub(super) jit: bool,
+}
+
+/// Flags that some of the pages may have, and that fresh ones in their place would not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    pub(super) const NONE: Self = Self(0);
+    /// Left out of core dumps.
+    pub(super) const NO_DUMP: Self = Self(1);
+    /// Wiped on fork.
+    pub(super) const WIPED: Self = Self(2);
+
+    pub(super) fn any(self) -> bool {
+        self != Self::NONE
+    }
+
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 /// What the pages hold when nobody has written to them.
@@ -77,7 +99,7 @@ impl Map {
             locks: 0,
             unit,
             content: Content::Zeroes,
-            marked: false,
+            marks: Marks::NONE,
             jit: false,
         }
     }
@@ -99,7 +121,7 @@ impl Map {
             locks: 0,
             unit,
             content: Content::Zeroes,
-            marked: false,
+            marks: Marks::NONE,
             jit: false,
         }
     }
@@ -145,10 +167,18 @@ impl Map {
         let Some(pages) = self.pages() else { return Ok(()) };
         // SAFETY: the caller's promise: nobody has a reference into what cannot be touched.
         let Err(failure) = (unsafe { os::commit(pages, to) }) else { return Ok(()) };
-        let failure = match failure.changed_part() {
-            // SAFETY: as above.
-            Some(changed) if unsafe { os::decommit(changed) }.is_ok() => failure.unchanged(),
-            _ => failure,
+        let Some(changed) = failure.changed_part() else {
+            return Err(failure.during(Operation::Commit, Some(pages), None));
+        };
+        // SAFETY: as above.
+        let failure = match unsafe { os::decommit(changed) } {
+            Ok(()) => failure.unchanged(),
+            Err(lost) if lost.kind() == ErrorKind::Unmapped => {
+                self.say_lost();
+                self.abandon_all();
+                failure
+            }
+            Err(_) => failure,
         };
         Err(failure.during(Operation::Commit, Some(pages), None))
     }
@@ -165,12 +195,14 @@ impl Map {
                 .detail("only ordinary private memory can be reserved again");
             return Err(failure.during(Operation::Decommit, Some(pages), None));
         }
+        self.can_be_replaced().map_err(|failure| failure.during(Operation::Decommit, Some(pages), None))?;
         // SAFETY: pages of this mapping, private and anonymous (just checked), which nobody uses (the caller's promise).
         match unsafe { os::decommit(pages) } {
             Ok(()) => {
                 self.end_locks(self.len);
                 self.locks = 0;
-                self.marked = false;
+                // What comes in the place of the pages was not asked for as theirs was.
+                self.jit = false;
                 Ok(())
             }
             Err(failure) => {
@@ -178,14 +210,22 @@ impl Map {
                     self.shut_out(changed);
                 }
                 if failure.kind() == ErrorKind::Unmapped {
-                    if let Some(origin) = &self.origin {
-                        origin.mark_spoiled(failure.kind());
-                    }
+                    self.say_lost();
                     self.abandon_all();
                 }
                 Err(failure.during(Operation::Decommit, Some(pages), None))
             }
         }
+    }
+
+    /// Fresh pages have none of the flags that were set for those that there are.
+    pub(super) fn can_be_replaced(&self) -> Result<(), Failure> {
+        if !self.marks.any() {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorKind::Unsupported)
+            .detail("some pages are wiped on fork or left out of core dumps, and new ones would not be")
+            .remedy("take that from all of them before, and set it again for all of them"))
     }
 
     /// A mapping as it was made: the `len` bytes from `before` bytes behind `first` on, and `after` bytes behind these.
@@ -213,7 +253,7 @@ impl Map {
             locks: 0,
             unit,
             content,
-            marked: false,
+            marks: Marks::NONE,
             jit: false,
         };
         if attached.is_needed() {
@@ -294,7 +334,13 @@ impl Map {
         let Some(whole) = self.extent() else { return Err(self.nothing(Operation::Allocate)) };
         let room_end = self.start().saturating_add(self.len).saturating_sub(after);
         self.set_apart(before, room.saturating_add(after))?;
-        self.origin = Some(Arc::new(Origin::with_room(whole, room_end)));
+        // It may be what is left of a larger one, for the sake of an alignment: some systems give addresses back as a whole only.
+        let origin = self.origin.get_or_insert_with(|| Arc::new(Origin::whole(whole, os::Attached::NOTHING)));
+        match Arc::get_mut(origin) {
+            Some(origin) => origin.set_room_end(room_end),
+            // The surplus is gone: never.
+            None => return Err(self.nothing(Operation::Allocate)),
+        }
         Ok(())
     }
 
@@ -394,6 +440,15 @@ impl Map {
     pub(super) fn abandon(&mut self, gone: PageRange) {
         self.shut_out(gone);
         self.before = 0;
+        self.say_lost();
+    }
+
+    /// Addresses of the mapping may be somebody else's from now on: those who share them are to know.
+    #[cold]
+    fn say_lost(&self) {
+        if let Some(origin) = &self.origin {
+            origin.mark_spoiled(ErrorKind::Unmapped);
+        }
     }
 
     /// Locks that outlived their pages would keep those of the next owner locked.
@@ -408,8 +463,11 @@ impl Map {
         let mask = self.unit().saturating_sub(1);
         let odd = self.start().checked_add(at).is_none_or(|boundary| boundary & mask != 0);
         if odd || at == 0 || at >= self.len {
-            let why =
-                if odd { "not between two pages of the mapping" } else { "both halves would not have pages" };
+            let why = match at {
+                _ if odd => "the offset is not between two pages of the mapping (see Pages::page_size)",
+                0 => "the first half would have no pages",
+                _ => "the offset is not before the end of the mapping",
+            };
             return Err(Failure::invalid(why).during(operation, self.pages(), None));
         }
         Ok(at)
@@ -469,7 +527,7 @@ impl Map {
         }
         self.len = self.len.saturating_add(other.len);
         self.after = other.after;
-        self.marked |= other.marked;
+        self.marks = self.marks.with(other.marks);
         // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
         let other = ManuallyDrop::new(other);
         // SAFETY: `other` is not used after this, nor dropped: the field is read out once.
@@ -520,7 +578,7 @@ impl Map {
             locks: this.locks,
             unit: this.unit,
             content: this.content,
-            marked: this.marked,
+            marks: this.marks,
             jit: this.jit,
         }
     }
@@ -529,10 +587,10 @@ impl Map {
     ///
     /// What [`into_raw`](Self::into_raw) gave, and nobody else makes a mapping of.
     pub(super) unsafe fn from_raw(raw: Raw) -> Self {
-        let Raw { base, len, before, after, owner, locks, unit, content, marked, jit } = raw;
+        let Raw { base, len, before, after, owner, locks, unit, content, marks, jit } = raw;
         // SAFETY: not null, so that it came from `Arc::into_raw`, whose share it carries (the caller's promise).
         let origin = if owner.is_null() { None } else { Some(unsafe { Arc::from_raw(owner) }) };
-        Self { base, len, before, after, origin, locks, unit, content, marked, jit }
+        Self { base, len, before, after, origin, locks, unit, content, marks, jit }
     }
 }
 
@@ -547,7 +605,7 @@ pub(super) struct Raw {
     locks: u32,
     unit: u8,
     content: Content,
-    marked: bool,
+    marks: Marks,
     jit: bool,
 }
 

@@ -90,7 +90,7 @@ use map::{Map, Raw};
 /// pages[..5].copy_from_slice(b"folio");
 ///
 /// // From here on it can be read only; to write to it does not compile.
-/// let pages = pages.make_read_only().map_err(|(_, error)| error)?;
+/// let pages = pages.make_read_only()?;
 /// assert_eq!(&pages[..5], b"folio");
 ///
 /// let mut pages: MmapMut = pages.try_into()?;
@@ -99,7 +99,7 @@ use map::{Map, Raw};
 /// ```
 ///
 /// ```compile_fail,E0594
-/// let pages = folio::Pages::new(1)?.make_read_only().map_err(|(_, error)| error)?;
+/// let pages = folio::Pages::new(1)?.make_read_only()?;
 /// let mut pages = pages;
 /// pages[0] = 1; // cannot assign
 /// # Ok::<(), folio::Error>(())
@@ -126,7 +126,7 @@ use map::{Map, Raw};
 /// ```
 ///
 /// ```compile_fail,E0608
-/// let pages = folio::Pages::new(1)?.deny_read().map_err(|(_, error)| error)?;
+/// let pages = folio::Pages::new(1)?.deny_read()?;
 /// let first = pages[0]; // writable only
 /// # Ok::<(), folio::Error>(())
 /// ```
@@ -362,7 +362,7 @@ where
     /// assert_eq!((low.len(), high.len()), (page::size(), 3 * page::size()));
     ///
     /// // Each has rights of its own now.
-    /// let low = low.make_read_only().map_err(|(_, error)| error)?;
+    /// let low = low.make_read_only()?;
     /// high[0] = low[0] + 1;
     /// # Ok::<(), folio::Error>(())
     /// ```
@@ -402,7 +402,7 @@ where
     ///
     /// let mut low = Pages::new(2 * page::size())?;
     /// let high = low.split_off(page::size())?;
-    /// low.merge(high).map_err(|(_, error)| error)?;
+    /// low.merge(high)?;
     /// assert_eq!(low.len(), 2 * page::size());
     /// # Ok::<(), folio::Error>(())
     /// ```

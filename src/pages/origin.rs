@@ -8,7 +8,7 @@ use crate::os;
 use crate::range::PageRange;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What the parts of a mapping share, for as long as any part lives.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Whole {
     /// What the system wants kept for as long as there are pages.
     attached: os::Attached,
     /// The address up to which its last part can become longer, into what it has behind itself; 0: not at all.
-    room_end: usize,
+    room_end: AtomicUsize,
 }
 
 impl Drop for Whole {
@@ -63,18 +63,30 @@ impl Carved {
 
 impl Origin {
     pub(super) fn whole(pages: PageRange, attached: os::Attached) -> Self {
-        Self::Whole(Whole { pages, attached, room_end: 0 })
+        Self::Whole(Whole { pages, attached, room_end: AtomicUsize::new(0) })
     }
 
-    /// The same, with room up to an address.
-    pub(super) fn with_room(pages: PageRange, room_end: usize) -> Self {
-        Self::Whole(Whole { pages, attached: os::Attached::NOTHING, room_end })
+    /// Leaves room for the last part, up to an address; of what is a reservation's, never.
+    pub(super) fn set_room_end(&mut self, room_end: usize) {
+        if let Self::Whole(whole) = self {
+            *whole.room_end.get_mut() = room_end;
+        }
+    }
+
+    /// There is no room any more beyond what there is: pages in it may hold what they held before.
+    #[cold]
+    pub(super) fn end_room(&self) {
+        if let Self::Whole(whole) = self {
+            // Not 0: a mapping that had room is one that does not grow where there is none.
+            whole.room_end.fetch_min(1, Ordering::Relaxed);
+        }
     }
 
     /// The address up to which the last part can become longer; 0: not at all.
     pub(super) fn room_end(&self) -> usize {
         match self {
-            Self::Whole(whole) => whole.room_end,
+            // Only whoever has the last part asks, or changes it.
+            Self::Whole(whole) => whole.room_end.load(Ordering::Relaxed),
             Self::Carved(_) | Self::Joint(_) => 0,
         }
     }

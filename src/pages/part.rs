@@ -23,8 +23,8 @@ impl Map {
         operation: Operation,
     ) -> Result<Option<PageRange>, Error> {
         let failed = |why| Failure::invalid(why).during(operation, self.pages(), None);
-        let Range { start, end } =
-            resolve(part, self.len()).ok_or_else(|| failed("the range reaches beyond the mapping"))?;
+        let Range { start, end } = resolve(part, self.len())
+            .ok_or_else(|| failed("the range ends before it begins, or reaches beyond the mapping"))?;
         if start == end {
             return Ok(None);
         }
@@ -35,7 +35,8 @@ impl Map {
         };
         if ends == Ends::BetweenPages && (odd(start) || odd(end)) {
             return Err(failed(
-                "what is not a whole page of the mapping would lose what is in the rest of it",
+                "an end of the range is not between two pages of the mapping (see Pages::page_size), and all of a page would be \
+                 concerned",
             ));
         }
         let (first, last) =

@@ -19,8 +19,8 @@ where
     ///
     /// The new pages hold zeroes and grant what the others do. A mapping that is that long already stays as it is.
     ///
-    /// On every system, there is room behind a mapping that was made with it: [`MmapOptions::room`](crate::MmapOptions::room). Without,
-    /// Linux makes a mapping longer if nothing lies behind it, by chance.
+    /// A mapping that was made with [room](crate::MmapOptions::room) grows into it, on every system, and never further. Without, Linux makes a
+    /// mapping longer if nothing lies behind it, by chance. Mappings of files do not become longer: map the file again.
     ///
     /// # Cost
     ///
@@ -33,7 +33,9 @@ where
     /// - [`ErrorKind::Occupied`]: something is mapped directly behind, or a [guard page](crate::MmapOptions::guard_after) is; the room
     ///   is used up.
     /// - [`ErrorKind::InvalidInput`]: more than `isize::MAX` bytes; the pages are [locked](Self::lock): unlock them before.
-    /// - [`ErrorKind::Unsupported`]: a mapping without room elsewhere than on Linux; pages of a kind that cannot become longer.
+    /// - [`ErrorKind::Unsupported`]: a mapping of a file; one without room elsewhere than on Linux; a part of a
+    ///   [`Reservation`](crate::Reservation); pages of a kind that cannot become longer. Into room, and where it is copied, pages that
+    ///   are [wiped on fork](Self::wipe_on_fork) or [left out of core dumps](Self::keep_out_of_core_dumps): new ones would not be.
     /// - [`ErrorKind::Exhausted`]: as [`alloc`](crate::alloc()).
     ///
     /// # Examples
@@ -50,7 +52,24 @@ where
         self.map.lengthen(len, Self::PROTECTION, Moving::Never)
     }
 
-    /// Makes the mapping shorter: the pages that hold its first `len` bytes stay, those behind are given back.
+    /// How many bytes the mapping can [grow](Self::grow) by where it lies, for sure: what is left of its
+    /// [room](crate::MmapOptions::room).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut pages = folio::MmapOptions::new(1).room(1 << 20).map_mut()?;
+    /// let most = pages.len() + pages.room();
+    /// pages.grow(most)?;
+    /// assert_eq!(pages.room(), 0);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn room(&self) -> usize {
+        self.map.room()
+    }
+
+    /// Makes the mapping shorter: the pages that hold its first `len` bytes stay, those behind are given back. Of a file, just so
+    /// many bytes stay.
     ///
     /// A mapping that is not longer than that stays as it is. Where there are guard pages or [room](crate::MmapOptions::room) behind the
     /// mapping, the addresses become theirs, and the memory alone is given back.
@@ -87,7 +106,8 @@ where
     /// # Platforms
     ///
     /// Where it is copied, the new mapping has none of the properties that were asked for beside: an alignment beyond a page, a
-    /// name, advice.
+    /// name, advice, being made for code (`MmapOptions::jit`). [Huge pages](crate::MmapOptions::huge_pages) are not copied:
+    /// [`ErrorKind::Unsupported`]. What can be executed is flushed before it can be, as by `make_exec`.
     ///
     /// # Examples
     ///
@@ -138,18 +158,22 @@ impl Map {
             self.can_be_replaced().map_err(failed)?;
             return self.lengthen_into_room(more, grants).map_err(failed);
         }
-        if self.after > 0 && moving == Moving::Never {
-            return Err(failed(
-                Failure::new(ErrorKind::Occupied)
-                    .detail("there are guard pages behind, or less room than that")
-                    .remedy("leave more room when the mapping is made (MmapOptions::room), or let it move (Pages::remap)"),
-            ));
+        // Room is a limit, also where by chance nothing lies behind it.
+        let limited = self.origin.as_ref().is_some_and(|origin| origin.room_end() != 0);
+        if (self.after > 0 || limited) && moving == Moving::Never {
+            let detail = match (limited, self.after > 0) {
+                (true, _) => "there is less room than that",
+                (false, _) => "there are guard pages behind",
+            };
+            return Err(failed(Failure::new(ErrorKind::Occupied).detail(detail).remedy(
+                "leave more room when the mapping is made (MmapOptions::room), or let it move (Pages::remap)",
+            )));
         }
         // Guard pages and room stay with what they surround: that is copied, if it must move.
         let may_move = moving == Moving::Allowed && self.before == 0 && self.after == 0;
         // Of a reservation, the addresses are not the mapping's to give up.
         let carved = self.origin.as_ref().is_some_and(|origin| origin.space().is_some());
-        if self.after == 0 && !carved {
+        if self.after == 0 && !carved && (may_move || !limited) {
             // SAFETY: private pages of this mapping (`can_be_longer`), which is borrowed exclusively: nobody relies on where
             // they are who was not told that they may move.
             match unsafe { os::lengthen(pages, len, may_move) } {
@@ -176,16 +200,6 @@ impl Map {
         self.copy_out(len, grants)
     }
 
-    /// Fresh pages have none of the flags that were set for those that there are.
-    fn can_be_replaced(&self) -> core::result::Result<(), Failure> {
-        if !self.marked {
-            return Ok(());
-        }
-        Err(Failure::new(ErrorKind::Unsupported)
-            .detail("some pages are wiped on fork or left out of core dumps, and new ones would not be")
-            .remedy("take that from all of them before, and set it again for all of them"))
-    }
-
     fn can_be_longer(&self) -> core::result::Result<(), Failure> {
         if self.locks > 0 {
             return Err(Failure::invalid("the pages are locked")
@@ -194,7 +208,7 @@ impl Map {
         match self.content {
             Content::Zeroes => Ok(()),
             Content::Shared | Content::Copied => Err(Failure::new(ErrorKind::Unsupported)
-                .detail("a mapping of a file shows what it was made for")
+                .detail("a mapping of a file stays as long as it was made, or becomes shorter")
                 .remedy("map the file again")),
         }
     }
@@ -206,7 +220,7 @@ impl Map {
     }
 
     /// How many bytes of those behind the mapping it can take.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let end = self.start().saturating_add(self.len);
         self.origin.as_ref().map_or(0, |origin| origin.room_end().saturating_sub(end).min(self.after))
     }
@@ -219,7 +233,11 @@ impl Map {
             if let Some(changed) = failure.changed_part() {
                 // Nobody may touch them in any case: they are given back to keep as little as there is to keep.
                 // SAFETY: as above.
-                let _given_back = unsafe { os::decommit(changed) };
+                let given_back = unsafe { os::decommit(changed) };
+                if given_back.is_err_and(|lost| lost.kind() == ErrorKind::Unmapped) {
+                    // They may be somebody else's from now on: all from there on is let go of, for ever.
+                    self.after = changed.first().saturating_sub(end);
+                }
             }
             return Err(failure.unchanged());
         }
@@ -293,7 +311,13 @@ impl Map {
                 }
                 Err(failure)
             }
-            _ => Ok(()),
+            Err(_) => {
+                if let Some(origin) = &self.origin {
+                    origin.end_room();
+                }
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -301,6 +325,11 @@ impl Map {
     #[cold]
     fn copy_out(&mut self, len: PageLen, grants: Protection) -> Result<()> {
         let Some(pages) = self.pages() else { return Err(self.nothing(Operation::Resize)) };
+        if self.unit() != crate::page::size() {
+            let failure = Failure::new(ErrorKind::Unsupported)
+                .detail("pages of another size than the ordinary one are not copied");
+            return Err(failure.during(Operation::Resize, Some(pages), None));
+        }
         let (before, after) = (self.before, self.after.saturating_sub(self.room()));
         let whole = len.bytes().checked_add(before).and_then(|sum| sum.checked_add(after));
         let mut new = Self::of(alloc(whole.unwrap_or(usize::MAX), Protection::READ_WRITE)?);
@@ -312,12 +341,13 @@ impl Map {
         }
         // SAFETY: `self.len` bytes that can be read, and as many at least that can be written; two mappings do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(self.base.as_ptr(), new.base.as_ptr(), self.len) };
-        let granted = if grants == Protection::READ_WRITE {
-            Ok(())
-        } else {
+        let granted = new.tell_processor(self.len, grants).and_then(|()| {
+            if grants == Protection::READ_WRITE {
+                return Ok(());
+            }
             // SAFETY: the mapping is new: nobody has a reference into it.
             unsafe { new.protect(Protection::READ_WRITE, grants) }
-        };
+        });
         match granted {
             Ok(()) => {
                 *self = new;
@@ -332,5 +362,21 @@ impl Map {
                 Err(error)
             }
         }
+    }
+
+    /// Lets the processor execute what was copied, if that is to be executed: before it can be.
+    #[cfg(feature = "allow_exec")]
+    fn tell_processor(&self, len: usize, grants: Protection) -> Result<()> {
+        if !grants.contains(Protection::EXECUTE) {
+            return Ok(());
+        }
+        self.flush_icache(0..len, true)
+            .map_err(|failure| failure.during(Operation::FlushInstructions, self.pages(), None))
+    }
+
+    #[cfg(not(feature = "allow_exec"))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "with `allow_exec` it can fail")]
+    fn tell_processor(&self, _len: usize, _grants: Protection) -> Result<()> {
+        Ok(())
     }
 }

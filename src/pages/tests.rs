@@ -1,9 +1,10 @@
 //! What can only be tested from inside: a system that refuses at each of its calls.
 
 use super::{MmapMut, MmapOptions, Pages};
-use crate::os::inject::fail_nth;
+use crate::os::{self, inject::fail_nth};
 on_linux! {
-use crate::{ErrorKind, alloc, os::inject};
+use crate::{ErrorKind, alloc};
+use crate::os::inject;
 }
 use crate::{Operation, Protection, page, query};
 use core::ptr::without_provenance;
@@ -306,7 +307,8 @@ fn a_refused_change_of_length_leaves_the_mapping_as_it_was() {
                 break;
             }
         }
-        assert!(reached >= 1, "{options:?}");
+        // (Where what is refused comes back with the whole, becoming shorter is never refused.)
+        assert!(reached >= 1 || count == 1 && !os::unmaps_together(), "{options:?}");
     }
 }
 
@@ -335,4 +337,29 @@ fn what_cannot_be_read_is_copied_and_cannot_be_read_again() {
         }
     }
     assert!(reached >= 3, "{reached}");
+}
+
+/// A lock goes with the parts that a mapping is taken apart into, and comes back with them.
+#[test]
+fn a_lock_goes_round_with_the_parts() {
+    let mut pages = Pages::new(1).unwrap();
+    if pages.lock().is_err() {
+        return;
+    }
+    // SAFETY: the parts just taken apart.
+    let mut pages: MmapMut = unsafe { Pages::from_raw_parts(pages.into_raw_parts()) };
+    pages.unlock().unwrap();
+    assert!(pages.unlock().is_err());
+}
+
+on_linux! {
+/// Trap: one piece made of two. What the system has moved is nothing's part any more, wherever it comes to lie.
+#[test]
+fn what_was_moved_is_no_part_of_what_it_was() {
+    let page = page::size();
+    let mut low = Pages::new(4 * page).unwrap();
+    let high = low.split_off(page).unwrap();
+    low.remap(3 * page).unwrap();
+    assert!(low.map.origin().is_none() && high.map.origin().is_some());
+}
 }

@@ -11,8 +11,8 @@ use super::Target;
 use super::sys;
 use super::walk::query;
 use crate::error::{ErrorKind, Failure};
-use crate::os::Request;
 use crate::os::unix::{self, Attached};
+use crate::os::{Place, Request};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use core::ptr::{self, NonNull};
@@ -48,15 +48,19 @@ pub(crate) fn map_at(range: PageRange, protection: Protection) -> Result<NonNull
 ///
 /// # Safety
 ///
-/// With [`Place::Over`](crate::os::Place::Over), nobody uses what is there.
+/// With [`Place::Over`], nobody uses what is there.
 pub(crate) unsafe fn map_with(request: &Request<'_>) -> Result<(NonNull<u8>, Attached), Failure> {
     // SAFETY: the caller's promise.
     let (base, attached) = unsafe { unix::map_with(request) }?;
-    let base = match request.range_at(base.as_ptr().expose_provenance()) {
-        Some(range) => settled(base, range, request.protection)?,
-        None => base,
+    let Some(range) = request.range_at(base.as_ptr().expose_provenance()) else {
+        return Ok((base, attached));
     };
-    Ok((base, attached))
+    match settled(base, range, request.protection) {
+        Ok(base) => Ok((base, attached)),
+        // What was there is gone.
+        Err(failure) if matches!(request.place, Place::Over(_)) => Err(failure.changed(range)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Not between the lowest and the highest address of the map. (Below 4 GiB, no 64-bit program has anything.)

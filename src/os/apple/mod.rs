@@ -19,9 +19,10 @@ pub(crate) use super::icache::flush_reads;
 pub(crate) use super::keyless as keys;
 pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
-    Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily, give_back,
-    install_guard, keep_out_of_core_dumps, life, lock, no_lock_on_fault as lock_on_fault, populate, release,
-    resident, seal_unsupported as seal, unmap, unmap_part, wipe_on_fork, yield_now,
+    Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
+    dumps_chosen_when_mapped, give_back, install_guard, keep_out_of_core_dumps, life, lock,
+    no_lock_on_fault as lock_on_fault, populate, release, resident, seal_unsupported as seal, unmap,
+    unmap_part, wipe_on_fork, yield_now,
 };
 pub(crate) use super::unix::{
     Attached, file_facts, flush, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,

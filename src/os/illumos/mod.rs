@@ -27,10 +27,10 @@ pub(crate) use super::listed::sys::{
 pub(crate) use super::listed::walk::{backing, query, usage};
 pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
-    Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily, give_back,
-    install_guard, keep_out_of_core_dumps, life, lock, map, map_at_wish as map_at,
-    no_lock_on_fault as lock_on_fault, populate, protect, release, remove_guard, resident,
-    seal_unsupported as seal, unlock, unmap, unmap_part, wipe_on_fork, yield_now,
+    Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
+    dumps_chosen_when_mapped, give_back, install_guard, keep_out_of_core_dumps, life, lock, map,
+    map_at_wish as map_at, no_lock_on_fault as lock_on_fault, populate, protect, release, remove_guard,
+    resident, seal_unsupported as seal, unlock, unmap, unmap_part, wipe_on_fork, yield_now,
 };
 pub(crate) use super::unix::{
     Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,

@@ -98,6 +98,11 @@ fn flag(range: PageRange, advice: i32, since: &'static str) -> Result<(), Failur
     })
 }
 
+/// Whether it is said when memory is mapped that core dumps leave it out, and never changed.
+pub(crate) const fn dumps_chosen_when_mapped() -> bool {
+    false
+}
+
 /// Whether core dumps leave the pages out.
 pub(crate) fn keep_out_of_core_dumps(range: PageRange, out: bool) -> Result<(), Failure> {
     let advice = if out { libc::MADV_DONTDUMP } else { libc::MADV_DODUMP };

@@ -25,7 +25,8 @@ mod tests;
 
 pub(crate) use super::signals as fault;
 pub(crate) use advise::{
-    advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+    advise, discard, discard_file, discard_lazily, dumps_chosen_when_mapped, keep_out_of_core_dumps,
+    populate, resident, wipe_on_fork,
 };
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,

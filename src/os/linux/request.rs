@@ -186,17 +186,19 @@ pub(crate) fn file_facts(file: File<'_>) -> Result<FileFacts, Failure> {
     let page = crate::page::size();
     match FileType::from_raw_mode(status.st_mode) {
         FileType::RegularFile => {}
-        FileType::CharacterDevice | FileType::BlockDevice => return Ok(FileFacts { len: None, page }),
+        FileType::CharacterDevice | FileType::BlockDevice => {
+            return Ok(FileFacts { len: None, page, copies: true });
+        }
         _ => return Err(unmappable()),
     }
     let len = u64::try_from(status.st_size).ok();
     #[allow(clippy::useless_conversion, reason = "its type is another one on each processor")]
     let block = usize::try_from(status.st_blksize).unwrap_or(0);
     if block <= page || !block.is_power_of_two() {
-        return Ok(FileFacts { len, page });
+        return Ok(FileFacts { len, page, copies: true });
     }
     let system = sys::file_system(descriptor(file)).map_err(failed)?;
-    Ok(FileFacts { len, page: if system == HUGETLBFS { block } else { page } })
+    Ok(FileFacts { len, page: if system == HUGETLBFS { block } else { page }, copies: true })
 }
 
 fn unmappable() -> Failure {

@@ -36,12 +36,20 @@ fn not_lengthened(range: PageRange, len: PageLen, moving: bool, errno: Errno) ->
         Errno::NOMEM if !moving && is_taken(range, len) => Failure::system(ErrorKind::Occupied, code)
             .detail("something is mapped directly behind")
             .remedy("let it move (Pages::remap), or leave room when it is made (MmapOptions::room)"),
+        // So much that the kernel does not even look for room.
+        Errno::INVAL if beyond_all(range, len) => why::not_mapped(Errno::NOMEM, len.bytes()),
         Errno::INVAL => Failure::system(ErrorKind::Unsupported, code)
             .detail("the kernel does not make mappings of this kind longer"),
         Errno::PERM => Failure::system(ErrorKind::NotPermitted, code)
             .detail("the pages are sealed, or a sandbox forbids the call"),
         errno => why::not_mapped(errno, len.bytes().saturating_sub(range.len())),
     }
+}
+
+/// Whether no process could have so long a mapping there.
+fn beyond_all(range: PageRange, len: PageLen) -> bool {
+    let last = range.first().checked_add(len.bytes()).and_then(|end| end.checked_sub(1));
+    last.and_then(|last| PageRange::between(range.first(), last)).is_none_or(why::above_all)
 }
 
 /// Whether something lies where the longer mapping would.

@@ -84,17 +84,21 @@ pub(crate) fn keep_out_of_core_dumps(range: PageRange, out: bool) -> Result<(), 
     unsafe { madvise(range, advice) }.map_err(|errno| refused(range, errno))
 }
 
-/// Whether core dumps leave the pages out: not to be had. (On OpenBSD it is said when memory is mapped, by `MAP_CONCEAL`, and never
-/// changed.)
+/// Whether it is said when memory is mapped that core dumps leave it out, and never changed: `MAP_CONCEAL` of OpenBSD (mmap(2)).
+pub(crate) const fn dumps_chosen_when_mapped() -> bool {
+    cfg!(target_os = "openbsd")
+}
+
+/// Whether core dumps leave the pages out: not to be had for what is mapped already.
 #[cfg(not(target_os = "freebsd"))]
 pub(crate) fn keep_out_of_core_dumps(_range: PageRange, out: bool) -> Result<(), Failure> {
     if !out {
-        // They never are.
+        // They never are, but for what OpenBSD was told when it was mapped, of which the floor above knows.
         return Ok(());
     }
     Err(Failure::new(ErrorKind::Unsupported)
         .detail("this system keeps no pages out of core dumps that are mapped already")
-        .remedy("that takes Linux 3.4 or FreeBSD; or let the process dump no core at all (setrlimit, RLIMIT_CORE)"))
+        .remedy("that takes Linux 3.4 or FreeBSD, and OpenBSD when they are mapped (MmapOptions::no_core_dump); or let the process dump no core at all (setrlimit, RLIMIT_CORE)"))
 }
 
 /// Whether the child of a `fork` has zeroes there: `INHERIT_ZERO` of FreeBSD (12), which NetBSD (7) and OpenBSD (5.6) call

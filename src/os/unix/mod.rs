@@ -20,7 +20,8 @@ mod why;
 mod tests;
 
 pub(crate) use advise::{
-    advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+    advise, discard, discard_file, discard_lazily, dumps_chosen_when_mapped, keep_out_of_core_dumps,
+    populate, resident, wipe_on_fork,
 };
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at_if_free, map_at_wish, protect, release,

@@ -46,7 +46,7 @@ mod flag {
 mod flag {
     pub(super) const NO_RESERVE: i32 = 0;
     pub(super) const STACK: i32 = 0;
-    pub(super) const NO_DUMP: i32 = libc::MAP_NOCORE;
+    pub(super) const NO_DUMP: i32 = 0;
     pub(super) const JIT: i32 = 0;
 }
 #[cfg(target_vendor = "apple")]
@@ -165,6 +165,12 @@ unsafe fn mmap(request: &Request<'_>, place: usize, how: c_int) -> Result<*mut c
 
 #[cold]
 fn not_mapped(request: &Request<'_>, errno: Errno) -> Failure {
+    if request.jit && flag::JIT != 0 && errno == Errno(libc::EINVAL) {
+        // (XNU's `mmap`, in `bsd/kern/kern_mman.c`.)
+        return errno.system(ErrorKind::InvalidInput).detail(
+            "memory for code that is written while it can be executed has no file, and replaces nothing",
+        );
+    }
     let Content::File { shared, .. } = request.content else {
         return why::not_mapped(errno, request.len.bytes(), request.protection);
     };
@@ -192,6 +198,10 @@ fn not_mapped(request: &Request<'_>, errno: Errno) -> Failure {
     }
 }
 
+/// NetBSD (`vn_mmap`) and OpenBSD (`sys_mmap`) take `MAP_PRIVATE` for `MAP_SHARED` where the file is a character device. The others
+/// refuse it, or copy.
+const COPIES_DEVICES: bool = !cfg!(any(target_os = "netbsd", target_os = "openbsd"));
+
 /// What there is to know of a file before it is mapped: one call.
 pub(crate) fn file_facts(file: File<'_>) -> Result<FileFacts, Failure> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
@@ -205,8 +215,8 @@ pub(crate) fn file_facts(file: File<'_>) -> Result<FileFacts, Failure> {
     let status = unsafe { status.assume_init() };
     let page = crate::page::size();
     match status.st_mode & libc::S_IFMT {
-        libc::S_IFREG => Ok(FileFacts { len: u64::try_from(status.st_size).ok(), page }),
-        libc::S_IFCHR | libc::S_IFBLK => Ok(FileFacts { len: None, page }),
+        libc::S_IFREG => Ok(FileFacts { len: u64::try_from(status.st_size).ok(), page, copies: true }),
+        libc::S_IFCHR | libc::S_IFBLK => Ok(FileFacts { len: None, page, copies: COPIES_DEVICES }),
         _ => {
             Err(Failure::invalid("only regular files and devices can be mapped: not folders, pipes, sockets"))
         }

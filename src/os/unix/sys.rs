@@ -28,6 +28,9 @@ pub(crate) fn native(protection: Protection) -> c_int {
 const LATER: c_int =
     if cfg!(target_os = "netbsd") { (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) << 3 } else { 0 };
 
+/// That of them which a file may lack.
+const LATER_WRITE: c_int = libc::PROT_WRITE << 3;
+
 /// Whether new memory is to be `MAP_JIT`: without it, Apple's processors never grant writing and executing at once.
 pub(crate) fn is_jit(protection: Protection) -> bool {
     cfg!(all(target_vendor = "apple", target_arch = "aarch64"))
@@ -128,14 +131,24 @@ pub(super) unsafe fn mmap_file(
     file: File<'_>,
     offset: u64,
 ) -> Result<*mut c_void, Errno> {
-    Errno::injected("mmap")?;
     let offset = libc::off_t::try_from(offset).map_err(|_| Errno(libc::EOVERFLOW))?;
-    let rights = native(protection) | LATER;
     let (place, len) = (ptr::without_provenance_mut(place), len.bytes());
-    // SAFETY: the descriptor is open for as long as the value lives; touches nobody's memory but with `MAP_FIXED`, which is the
-    // caller's promise (mmap(2)).
-    let mapped = unsafe { libc::mmap(place, len, rights, how, file.number(), offset) };
-    if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
+    let map = |later| {
+        Errno::injected("mmap")?;
+        let rights = native(protection) | later;
+        // SAFETY: the descriptor is open for as long as the value lives; touches nobody's memory but with `MAP_FIXED`, which is the
+        // caller's promise (mmap(2)).
+        let mapped = unsafe { libc::mmap(place, len, rights, how, file.number(), offset) };
+        if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(mapped) }
+    };
+    match map(LATER) {
+        // Leave to write later is refused where the file was opened for reading alone, before anything is replaced (`sys_mmap` in
+        // NetBSD's `sys/uvm/uvm_mmap.c`: what is neither among the rights nor to be had is `EACCES`).
+        Err(Errno(libc::EACCES)) if LATER != 0 && !protection.contains(Protection::WRITE) => {
+            map(LATER & !LATER_WRITE)
+        }
+        mapped => mapped,
+    }
 }
 
 /// The length, as the calls take it. A range up to the last address of all is nobody's, and its end would come out as 0.

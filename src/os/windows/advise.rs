@@ -45,6 +45,11 @@ fn will_need(range: PageRange) -> Result<(), Failure> {
     Err(refused(code))
 }
 
+/// Whether it is said when memory is mapped that core dumps leave it out, and never changed.
+pub(crate) const fn dumps_chosen_when_mapped() -> bool {
+    false
+}
+
 /// Whether core dumps leave the pages out: not to be had. (`WerRegisterExcludedMemoryBlock` is another thing: a list of at most some
 /// hundreds of blocks, by address, that outlives the pages, and that the reports of Windows heed, but no other dump.)
 pub(crate) fn keep_out_of_core_dumps(_range: PageRange, out: bool) -> Result<(), Failure> {

@@ -23,7 +23,8 @@ pub(crate) use super::icache::flush_reads;
 pub(crate) use super::keyless as keys;
 pub(crate) use super::unmovable::lengthen;
 pub(crate) use advise::{
-    advise, discard, discard_file, discard_lazily, keep_out_of_core_dumps, populate, resident, wipe_on_fork,
+    advise, discard, discard_file, discard_lazily, dumps_chosen_when_mapped, keep_out_of_core_dumps,
+    populate, resident, wipe_on_fork,
 };
 pub(crate) use change::{
     Access, accesses, give_back, install_guard, map, map_at, protect, release, remove_guard, seal, unmap,

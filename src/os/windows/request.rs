@@ -258,15 +258,17 @@ fn not_viewed(code: Code) -> Failure {
 
 /// What there is to know of a file before it is mapped: two calls.
 pub(crate) fn file_facts(file: File<'_>) -> Result<FileFacts, Failure> {
-    let unmappable = |code: Code| {
-        code.of_kind(ErrorKind::InvalidInput)
-            .detail("only files on disks can be mapped: not folders, pipes, consoles")
+    let unmappable = |code: Code| match code {
+        Code(ERROR_ACCESS_DENIED) => not_seen(code, Protection::NONE),
+        code => code
+            .of_kind(ErrorKind::InvalidInput)
+            .detail("only files on disks can be mapped: not folders, pipes, consoles"),
     };
     if !sys::is_on_disk(file).map_err(unmappable)? {
         return Err(unmappable(Code(ERROR_INVALID_HANDLE)));
     }
     let len = sys::file_size(file).map_err(unmappable)?;
-    Ok(FileFacts { len: Some(len), page: crate::page::size() })
+    Ok(FileFacts { len: Some(len), page: crate::page::size(), copies: true })
 }
 
 /// Writes what was written to the pages to their file: to the device, if it is to wait.

@@ -5,7 +5,7 @@ use crate::allocation::{alloc, alloc_at, alloc_near, give_back};
 use crate::error::{Error, Failure, Operation, Result};
 use crate::os;
 use crate::page;
-use crate::pages::map::{Content, Map};
+use crate::pages::map::{Content, Map, Marks};
 use crate::pages::{ExecAccess, Pages, ReadAccess, Together, WriteAccess};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
@@ -47,7 +47,22 @@ impl MmapOptions<'_> {
         };
         // SAFETY: the pages were mapped with just this protection.
         let mut pages = unsafe { Pages::from_map(map) };
-        if self.no_core_dump {
+        match self.finish(&mut pages) {
+            Ok(()) => Ok(pages),
+            Err(error) => Err(self.not_finished(error, pages.map.extent())),
+        }
+    }
+
+    /// What is done to pages when they are there.
+    #[inline]
+    fn finish<R, W, X>(&self, pages: &mut Pages<R, W, X>) -> Result<()>
+    where
+        R: ReadAccess,
+        W: WriteAccess,
+        X: ExecAccess,
+        (W, X): Together,
+    {
+        if self.no_core_dump && !self.conceals() {
             pages.keep_out_of_core_dumps(.., true)?;
         }
         if self.wipe_on_fork {
@@ -56,13 +71,29 @@ impl MmapOptions<'_> {
         if self.locked {
             pages.lock()?;
         }
-        Ok(pages)
+        Ok(())
+    }
+
+    /// What was replaced is gone, also if the pages in its place are given back.
+    #[cold]
+    fn not_finished(&self, error: Error, made: Option<PageRange>) -> Error {
+        match (self.place, made) {
+            (Place::Over(_), Some(made)) => error.changing(made),
+            _ => error,
+        }
+    }
+
+    /// Whether the system is to be told when it maps the pages that core dumps leave them out.
+    #[inline]
+    pub(super) fn conceals(&self) -> bool {
+        os::dumps_chosen_when_mapped() && self.no_core_dump
     }
 
     /// Whether any place will do, and nothing is wanted but the pages.
     #[inline]
     fn is_plain(&self) -> bool {
         self.more.is_none()
+            && !self.conceals()
             && matches!(self.place, Place::Anywhere)
             && self.before == 0
             && self.after == 0
@@ -85,21 +116,30 @@ impl MmapOptions<'_> {
 
     /// Whether something is asked for that is a property of memory, which address space has none of.
     fn asks_for_memory(&self) -> bool {
-        self.locked
-            || self.no_core_dump
-            || self.wipe_on_fork
-            || self.room > 0
-            || self.more.is_some()
-            || matches!(self.place, Place::Hint(_) | Place::Over(_))
+        self.no_space().is_some()
+    }
+
+    /// What it is that address space cannot have.
+    fn no_space(&self) -> Option<&'static str> {
+        match self.place {
+            _ if self.locked => Some("`locked` is about memory, and what is reserved has none"),
+            _ if self.no_core_dump => Some("`no_core_dump` is about memory, and what is reserved has none"),
+            _ if self.wipe_on_fork => Some("`wipe_on_fork` is about memory, and what is reserved has none"),
+            _ if self.room > 0 => Some("`room` is for pages that grow; reserve all of it"),
+            Place::Hint(_) => Some("a `hint` for a reservation; say `near` or `at`"),
+            Place::Over(_) => Some("a reservation that would `replace` pages"),
+            _ if self.more.is_some() => Some(
+                "what was said of files or kinds of pages is about memory, and what is reserved has none",
+            ),
+            _ => None,
+        }
     }
 
     #[cold]
     fn placed_aside(&self) -> Result<Map> {
-        if self.asks_for_memory() {
-            return Err(self.failed(
-                Failure::invalid("what is reserved has no memory: of the options, there are but place, alignment, guard pages")
-                    .remedy("reserve without, commit, and ask then"),
-            ));
+        if let Some(why) = self.no_space() {
+            return Err(self
+                .failed(Failure::invalid(why).remedy("reserve by place, alignment and guard pages alone")));
         }
         let plan = self.plan(self.align).map_err(|failure| self.failed(failure))?;
         let mut map = self.placed(&plan, Protection::NONE)?;
@@ -124,12 +164,16 @@ impl MmapOptions<'_> {
         let more = match (&self.more, self.place) {
             (Some(more), _) => more,
             (None, Place::Hint(_) | Place::Over(_)) => &nothing,
+            (None, _) if self.conceals() => &nothing,
             (None, _) => return self.allocated(protection),
         };
         self.consistent(more).map_err(|failure| self.failed(failure))?;
         give_back();
         let (mut map, transparent) = self.special(more, protection)?;
         map.jit = more.jit;
+        if self.conceals() {
+            map.marks = map.marks.with(Marks::NO_DUMP);
+        }
         let Some(pages) = map.pages() else { return Ok(map) };
         if transparent {
             // A hint.

@@ -175,7 +175,7 @@ impl<'f> MmapOptions<'f> {
     /// up), from the [offset](Self::offset) on. What is written to the pages is written to the file, unless they are
     /// [copied](Self::copy_on_write).
     ///
-    /// The mapping needs the file no longer, once it is made: it may be closed, renamed, deleted.
+    /// The mapping needs the file no longer, once it is made: it may be closed, renamed, deleted. (Windows deletes no file that is mapped.)
     ///
     /// # Errors
     ///
@@ -185,7 +185,8 @@ impl<'f> MmapOptions<'f> {
     ///   file nor a device; it is empty.
     /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): it was not opened for reading, or, for writable pages that are
     ///   not copied, not for writing as well.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): its file system, or the device, has no mappings.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): its file system, or the device, has no mappings; a copy of a
+    ///   device, where it would be none (NetBSD, OpenBSD).
     ///
     /// # Cost
     ///
@@ -197,13 +198,14 @@ impl<'f> MmapOptions<'f> {
     /// # Platforms
     ///
     /// Writable pages on Windows keep a duplicate of the handle, for [`flush`](crate::Pages::flush). What a read-only mapping can
-    /// be made to grant later depends on what the file was opened for, everywhere. Guard pages around files: not on Windows
+    /// be made to grant later depends on what the file was opened for, everywhere; on Windows it can be made executable only if it
+    /// was mapped so. Guard pages around files: not on Windows
     /// ([`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported)).
     ///
     /// # Safety
     ///
     /// Safe code reads and writes the mapping by references, so whoever makes it promises for the file's bytes what Rust
-    /// promises for memory. As long as the mapping or a part of it lives,
+    /// promises for memory. From the call on that makes the mapping, and for as long as it or a part of it lives,
     ///
     /// - while a reference to its bytes exists, nobody changes these in another way: not this process by writing to the file, by
     ///   another mapping of it, or by making a hole in it, nor another process, nor, of a file elsewhere, another machine. This
@@ -214,6 +216,9 @@ impl<'f> MmapOptions<'f> {
     /// - Of a device, its driver keeps to the same.
     ///
     /// The promise is for each mapping that these options, or clones of them, make.
+    ///
+    /// Not unsafe, but the end of the process all the same (`SIGBUS`; Windows: an exception): touching a page that cannot be had, for the
+    /// device or the network fails, or the disk is full where the file has a hole.
     ///
     /// Locks on files bind those only who ask for them. What cannot be promised is to be read by `std::fs`, or mapped without
     /// references being made of it: [`map_shared`](Self::map_shared).
@@ -337,7 +342,12 @@ impl<'f> MmapOptions<'f> {
         self
     }
 
-    /// Locked in memory from the start: see [`Pages::lock`](crate::Pages::lock). What cannot be locked is an error.
+    /// Locked in memory from the start: see [`Pages::lock`](crate::Pages::lock). What cannot be locked is an error; so, nearly
+    /// everywhere, are pages that grant nothing.
+    ///
+    /// # Cost
+    ///
+    /// One system call more.
     pub fn locked(mut self) -> Self {
         self.locked = true;
         self
@@ -345,7 +355,9 @@ impl<'f> MmapOptions<'f> {
 
     /// With at least `len` bytes of address space directly behind, into which the mapping can [grow](crate::Pages::grow) where it lies.
     ///
-    /// They cost no memory, and touching them ends the process. [Guard pages](Self::guard_after) come behind them.
+    /// They come on top of the length; [`Pages::room`](crate::Pages::room) tells what is left of them. They cost no memory, and
+    /// touching them ends the process. [Guard pages](Self::guard_after) come behind them. Not with a [file](Self::file), nor with
+    /// [huge](Self::huge_pages) or [the largest](Self::largest_pages) pages.
     ///
     /// # Examples
     ///
@@ -368,7 +380,11 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Cost
     ///
-    /// One system call more.
+    /// One system call more; none on OpenBSD.
+    ///
+    /// # Platforms
+    ///
+    /// Linux, FreeBSD, and OpenBSD (`MAP_CONCEAL`). Elsewhere [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn no_core_dump(mut self) -> Self {
         self.no_core_dump = true;
         self
@@ -414,7 +430,8 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Platforms
     ///
-    /// OpenBSD ends a program whose stack pointer points elsewhere, and lets stacks be read and written, nothing else. Linux
+    /// OpenBSD ends a program whose stack pointer points elsewhere, and lets stacks be read and written, nothing else
+    /// ([`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput); also with [`room`](Self::room), which grants nothing at first). Linux
     /// keeps transparent huge pages from it (6.7), NetBSD takes the flag; elsewhere no effect (FreeBSD's `MAP_STACK` is another
     /// thing: memory that grows).
     pub fn stack(mut self) -> Self {
@@ -450,9 +467,10 @@ impl<'f> MmapOptions<'f> {
     }
 
     /// Made of the largest pages to be had that are not longer than the length: as by [`huge_pages`](Self::huge_pages) of each
-    /// size from the largest one down, and if none is to be had, what the fallback says. Not with a [file](Self::file).
+    /// size from the largest one down, and if none is to be had, what the fallback says. Not with a [file](Self::file). Where it
+    /// [replaces](Self::replace) pages, only sizes of which the length is a multiple: nothing is replaced that was not named.
     ///
-    /// With [`Fallback::Transparent`] it never fails where [`new`](Self::new) alone does not.
+    /// With [`Fallback::Transparent`] the pages are never why it fails. Not with [room](Self::room).
     /// [`Pages::page_size`](crate::Pages::page_size) tells what it was.
     ///
     /// # Cost
@@ -475,7 +493,7 @@ impl<'f> MmapOptions<'f> {
     /// Made of ordinary pages that the system is asked to make huge ones of by itself, as far as it can: a hint.
     ///
     /// The mapping is aligned to the largest of [`page::transparent_sizes`](crate::page::transparent_sizes) that fits into it,
-    /// unless it has an address. How much of it is in huge pages, [`Usage::huge`](crate::Usage::huge) tells.
+    /// unless it has an address, or there is no room for that. How much of it is in huge pages, [`Usage::huge`](crate::Usage::huge) tells.
     ///
     /// # Platforms
     ///
@@ -493,7 +511,9 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Platforms
     ///
-    /// Linux: `mbind` with `MPOL_PREFERRED`, one call more. Windows: `VirtualAllocExNuma`, `MapViewOfFileExNuma`.
+    /// Linux: `mbind` with `MPOL_PREFERRED`, one call more. Of a [file](Self::file), it is heeded for what is copied, and for files in
+    /// memory (`tmpfs`, hugetlbfs): the pages of others are the page cache's (mbind(2)). Windows: `VirtualAllocExNuma`,
+    /// `MapViewOfFileExNuma`.
     pub fn numa_node(mut self, node: u32) -> Self {
         self.more().node = Some(node);
         self
@@ -525,7 +545,7 @@ impl<'f> MmapOptions<'f> {
     ///
     /// # Platforms
     ///
-    /// | macOS, iOS | `MAP_JIT`, which takes the entitlement `com.apple.security.cs.allow-jit` in programs with the hardened runtime; an address is a wish then, whose answer is checked |
+    /// | macOS, iOS | `MAP_JIT`, which takes the entitlement `com.apple.security.cs.allow-jit` in programs with the hardened runtime; an address is a wish then, whose answer is checked; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) of files, and where it is to replace something |
     /// |---|---|
     /// | NetBSD | nothing more: `PROT_MPROTECT` for all rights is asked for with any mapping |
     /// | OpenBSD | nothing: leave is given to programs that are linked with `-z wxneeded` and lie on a file system mounted with `wxallowed` |

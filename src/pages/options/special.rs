@@ -92,6 +92,7 @@ impl MmapOptions<'_> {
     /// What is to be asked of the system for so many bytes, but for the place.
     pub(super) fn request(&self, len: PageLen, protection: Protection) -> Request<'_> {
         let mut request = Request::new(len, protection);
+        request.no_dump = self.conceals();
         if let Some(more) = &self.more {
             request.populate = more.populate;
             request.no_reserve = more.no_reserve;
@@ -151,6 +152,11 @@ impl MmapOptions<'_> {
                     .remedy("promise that it has none: MmapOptions::file, Pages::into_shared"),
             ));
         }
+        if more.copied && !facts.copies {
+            return Err(failed(Failure::new(ErrorKind::Unsupported).detail(
+                "this system makes no copies of a device's pages: what is written goes to the device",
+            )));
+        }
         let offset = more.offset.unwrap_or(0);
         let len = self.file_len(offset, facts.len).map_err(failed)?;
         if matches!(more.pages, Choice::Exactly(size) if size.bytes().get() != facts.page) {
@@ -188,7 +194,10 @@ impl MmapOptions<'_> {
             };
         };
         let rest = match file_len.checked_sub(offset) {
-            Some(0) if file_len == 0 => return Err(Failure::invalid("the file is empty")),
+            Some(0) if file_len == 0 => {
+                return Err(Failure::invalid("the file is empty, or says so, as those of /proc do")
+                    .remedy("read it instead"));
+            }
             Some(0) | None => return Err(Failure::invalid("the offset is not before the end of the file")),
             Some(rest) => rest,
         };
@@ -229,7 +238,9 @@ impl MmapOptions<'_> {
             sizes = sizes.without(size);
             let unit = size.bytes().get();
             let fits = match self.place {
-                Place::At(address) | Place::Over(address) => address & unit.wrapping_sub(1) == 0,
+                Place::At(address) => address & unit.wrapping_sub(1) == 0,
+                // Nothing is replaced that was not named, as it would be by a length that is rounded up.
+                Place::Over(address) => (address | len) & unit.wrapping_sub(1) == 0,
                 _ => true,
             };
             if unit > len || !fits {
@@ -237,9 +248,9 @@ impl MmapOptions<'_> {
             }
             match self.huge(size, protection) {
                 Ok(map) => return Ok((map, false)),
-                Err(error) if error.kind() == ErrorKind::Occupied || error.changed().is_some() => {
-                    return Err(error);
-                }
+                // What was to be replaced is gone.
+                Err(error) if error.changed().is_some() => return Err(error),
+                // Also where something is in the way: of a longer length only, perhaps.
                 Err(error) => refused = Some(error),
             }
         }
@@ -276,7 +287,13 @@ impl MmapOptions<'_> {
                     return Ok((map, true));
                 }
             }
-            return Ok((self.anonymous(self.align.max(unit), protection)?, true));
+            // A hint: room that is too narrow for it will do.
+            return match self.anonymous(self.align.max(unit), protection) {
+                Err(error) if error.kind() == ErrorKind::Exhausted && self.align < unit => {
+                    Ok((self.anonymous(self.align, protection)?, true))
+                }
+                made => Ok((made?, true)),
+            };
         }
         Ok((self.anonymous(self.align, protection)?, !sizes.is_empty()))
     }

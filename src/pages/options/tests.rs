@@ -218,3 +218,54 @@ fn a_failure_leaves_nothing_of_shared_pages() {
     let (_, calls) = calls_of(|| drop(MmapOptions::whole().map_shared(&file).unwrap()));
     assert_eq!(calls.iter().filter(|&&call| call != "fstatfs").collect::<Vec<_>>(), [&"fstat", &"mmap", &"munmap"]);
 }
+
+/// Trap: what was replaced is gone, and the error of what came after did not say so.
+#[test]
+fn a_failure_after_pages_were_replaced_says_that_they_are_gone() {
+    let size = page::size();
+    for flag in [MmapOptions::locked, MmapOptions::no_core_dump, MmapOptions::wipe_on_fork] {
+        let parts = MmapOptions::new(3 * size).at(place_of(15)).map_mut().unwrap().into_raw_parts();
+        // SAFETY: the pages are nobody's any more.
+        let options = flag(unsafe { MmapOptions::new(3 * size).replace(parts.as_ptr().addr()) });
+        let mut refused = 0;
+        for n in 0.. {
+            // (Where it was refused before, nothing is there now, which is replaced as well.)
+            let (made, failed) = fail_nth(None, n, REFUSED, || options.map_mut());
+            match made {
+                Err(error) if n > 0 => {
+                    refused += 1;
+                    assert_eq!(error.changed(), Some(place_of(15)..place_of(15) + 3 * size), "{error}");
+                }
+                // The mapping itself.
+                Err(error) => assert!(error.changed().is_none(), "{error}"),
+                Ok(_) => {}
+            }
+            if !failed {
+                break;
+            }
+        }
+        assert!(refused >= 1, "{options:?}");
+    }
+}
+
+/// Trap: pages behind those that were named are replaced, too, by a length that is rounded up to huge pages.
+#[test]
+fn only_what_was_named_is_replaced() {
+    let Some(unit) = page::huge_sizes().smallest().map(|size| size.bytes().get()) else {
+        return crate::area::skipped("only_what_was_named_is_replaced", "no huge pages");
+    };
+    for (len, tries) in [(unit + page::size(), 0), (unit, 1)] {
+        let parts = MmapOptions::new(len).at(place_of(16)).map_none().unwrap().into_raw_parts();
+        // SAFETY: the pages are nobody's any more.
+        let options = unsafe { MmapOptions::new(parts.len()).replace(parts.as_ptr().addr()) }
+            .largest_pages(Fallback::Ordinary);
+        let (made, calls) = calls_of(|| fail_nth(Some("mmap"), 0, REFUSED, || options.map_none()).0);
+        // The first call that was refused was one for huge pages, or the only one.
+        assert_eq!(made.is_err(), tries == 0, "{made:?}");
+        assert_eq!(calls.iter().filter(|&&call| call == "mmap").count(), 1 + tries);
+        if made.is_err() {
+            // SAFETY: the pages as they were.
+            drop(unsafe { crate::MmapNone::from_raw_parts(parts) });
+        }
+    }
+}

@@ -19,8 +19,9 @@ impl MmapOptions<'_> {
     ///
     /// # Errors
     ///
-    /// As [`map_none`](Self::map_none); and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) with
-    /// [`locked`](Self::locked): what has no memory cannot be kept in it.
+    /// As [`map_none`](Self::map_none); and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) with any option that is about
+    /// memory, as all are but [`at`](Self::at), [`near`](Self::near), [`align`](Self::align), [`guard_before`](Self::guard_before) and
+    /// [`guard_after`](Self::guard_after).
     ///
     /// # Examples
     ///

@@ -37,13 +37,13 @@ use core::ops::Range;
 /// let mut rest = MmapOptions::new(16 * page::size()).reserve_mut()?;
 /// let first = rest.split_to(page::size())?;
 ///
-/// let mut pages = first.commit().map_err(|(_, error)| error)?;
+/// let mut pages = first.commit()?;
 /// pages[0] = 1;
 ///
 /// // Their memory can be given back and the addresses kept. What they held is gone.
-/// let mut first = pages.into_reserved().map_err(|(_, error)| error)?;
-/// first.merge(rest).map_err(|(_, error)| error)?;
-/// let pages = first.commit().map_err(|(_, error)| error)?;
+/// let mut first = pages.into_reserved()?;
+/// first.merge(rest)?;
+/// let pages = first.commit()?;
 /// assert_eq!((pages.len(), pages[0]), (16 * page::size(), 0));
 /// # Ok::<(), folio::Error>(())
 /// ```
@@ -214,10 +214,14 @@ where
     ///
     /// The mapping and why, mostly as it was: [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) when there are as many mappings as
     /// there may be; [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for [sealed](crate::seal()) pages;
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for what is not ordinary private memory. Should the system have
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for what is not ordinary private memory, and for pages that are
+    /// [wiped on fork](Self::wipe_on_fork) or [left out of core dumps](Self::keep_out_of_core_dumps), which those that come later
+    /// would not be: take that from all of them before. Should the system have
     /// stopped half-way, the mapping has lost the pages up to there, as after a failed [`make_none`](Self::make_none).
     ///
     /// # Platforms
+    ///
+    /// Gone is also what was asked for of the memory: its node, name, advice, being made for code.
     ///
     /// Windows: `VirtualFree` with `MEM_DECOMMIT`. Elsewhere fresh pages without access are put in the place of the old ones.
     pub fn into_reserved(self) -> core::result::Result<Reserved<R, W, X>, (Self, Error)> {
@@ -265,4 +269,17 @@ commits_to! {
 #[cfg(feature = "allow_exec")]
 commits_to! {
     ReservedExec => super::super::MmapExec;
+}
+
+/// So that `?` takes the error and gives the addresses back.
+impl<R, W, X> From<(Reserved<R, W, X>, Self)> for Error
+where
+    R: ReadAccess,
+    W: WriteAccess,
+    X: ExecAccess,
+    (W, X): Together,
+{
+    fn from((_, error): (Reserved<R, W, X>, Self)) -> Self {
+        error
+    }
 }

@@ -209,8 +209,9 @@ on_linux! {
 mod by_addresses {
     use super::*;
 
+    /// Where no other test comes.
     fn place_of(number: usize) -> usize {
-        number.wrapping_shl(if usize::BITS == 64 { 37 } else { 28 })
+        10_usize.wrapping_shl(if usize::BITS == 64 { 37 } else { 28 }) + (number << 20)
     }
 
     fn gone(at: usize) -> bool {
@@ -345,6 +346,28 @@ mod by_addresses {
         is_true(&room);
     }
 
+    /// Trap: locks that outlive what was locked would keep the next owner's pages.
+    #[test]
+    fn lost_pages_are_no_longer_locked() {
+        let size = page::size();
+        let mut own = Pages::new(4 * size).unwrap();
+        if own.lock().is_err() {
+            return;
+        }
+        let first = PageRange::touching(own.start(), size).unwrap();
+        inject::just_before("mprotect", move || {
+            // SAFETY: pages of a mapping that is consumed.
+            unsafe { os::protect(first, R) }.unwrap();
+        });
+        let ((done, _), calls) = inject::calls_of(|| {
+            inject::fail_from(Some("mprotect"), 1, REFUSED, || own.make_read_only())
+        });
+        let (mut own, _) = done.unwrap_err();
+        assert_eq!((own.len(), calls.iter().filter(|&&call| call == "munlock").count()), (3 * size, 1));
+        own.unlock().unwrap();
+        assert!(own.unlock().is_err());
+    }
+
     fn unmap(pages: PageRange) {
         // SAFETY: pages of a reservation that is borrowed for a change: what the kernel itself would do.
         unsafe { os::unmap(pages) }.unwrap();
@@ -406,6 +429,82 @@ mod by_addresses {
             assert_eq!(shown(place), RW);
             drop(others);
         }
+    }
+
+    /// Before the call, a commit's first page is changed; before the next one, that page is gone.
+    fn lose_after_half(first: PageRange) {
+        inject::just_before("mprotect", move || {
+            // SAFETY: pages of a mapping that is borrowed for a change.
+            unsafe { os::protect(first, RW) }.unwrap();
+            inject::just_before("mmap", move || {
+                unmap(first);
+                inject::order("mmap", REFUSED);
+                inject::just_before("msync", || {
+                    inject::just_before("mmap", || inject::order("mmap", REFUSED));
+                });
+            });
+        });
+    }
+
+    /// Trap: what had become somebody else's was unmapped with the rest.
+    #[test]
+    fn what_a_refused_commit_has_lost_is_never_touched_again() {
+        let size = page::size();
+        // As a whole.
+        let place = place_of(13);
+        let first = PageRange::touching(place, size).unwrap();
+        let room = MmapOptions::new(2 * size).at(place).reserve_mut().unwrap();
+        lose_after_half(first);
+        let (done, failed) = fail_nth(Some("mprotect"), 1, REFUSED, || room.commit());
+        let (room, error) = done.map(drop).unwrap_err();
+        assert!(failed && error.changed().is_some() && room.is_empty(), "{error}");
+        let others = crate::alloc_at(without_provenance::<u8>(place), size, RW).unwrap();
+        drop(room);
+        assert_eq!(shown(place), RW);
+        drop(others);
+
+        // Into room.
+        let place = place_of(14);
+        let first = PageRange::touching(place + size, size).unwrap();
+        let mut own = MmapOptions::new(size).at(place).room(2 * size).map_mut().unwrap();
+        lose_after_half(first);
+        let (done, failed) = fail_nth(Some("mprotect"), 1, REFUSED, || own.grow(3 * size));
+        assert!(failed && done.is_err());
+        let others = crate::alloc_at(without_provenance::<u8>(place + size), size, RW).unwrap();
+        own[0] = 1;
+        assert!(own.grow(2 * size).is_err());
+        drop(own);
+        assert!(gone(place));
+        assert_eq!(shown(place + size), RW);
+        drop(others);
+    }
+
+    /// The same for pages of a part that are lost when their content is given up, as other systems may lose them.
+    #[test]
+    fn a_reservation_learns_what_a_part_has_lost() {
+        let size = page::size();
+        let place = place_of(15);
+        let mut room = MmapOptions::new(4 * size).at(place).reservation().unwrap();
+        let own: MmapMut = room.carve(pages(0..3)).unwrap();
+        let mut own = own;
+        let middle = PageRange::touching(place + size, size).unwrap();
+        unsafe fn lose(range: PageRange, _: Protection, _: bool) -> Result<(), os::NotDiscarded> {
+            unmap(range);
+            let failure = crate::error::Failure::new(ErrorKind::Exhausted).changed(range);
+            Err(os::NotDiscarded { failure, gone: Some(range) })
+        }
+        // SAFETY: nobody has references into the pages.
+        unsafe { own.map.discard(middle, RW, lose) }.unwrap_err();
+        assert_eq!(own.as_range(), place + 2 * size..place + 3 * size);
+        own.fill(1);
+        let others = crate::alloc_at(without_provenance::<u8>(place + size), size, RW).unwrap();
+        drop(own);
+        assert_eq!(states(&room)[..3], [PartState::Leaving; 3]);
+        assert!(room.commit(pages(1..2), R).is_err() && room.decommit(..).is_err());
+        assert_eq!(shown(place + size), RW);
+        drop(room);
+        assert_eq!(shown(place + size), RW);
+        drop(others);
     }
 }
 }

@@ -82,7 +82,8 @@ where
 }
 
 /// One of `os::discard` and `os::discard_lazily`.
-type How = unsafe fn(PageRange, Protection, bool) -> core::result::Result<(), NotDiscarded>;
+pub(in crate::pages) type How =
+    unsafe fn(PageRange, Protection, bool) -> core::result::Result<(), NotDiscarded>;
 
 impl Map {
     /// Discards pages of the mapping, all of which grant `protection`. After a failure those that the mapping has still do.
@@ -91,7 +92,7 @@ impl Map {
     ///
     /// Nobody has references into the pages, or minds that the content is lost; after `os::discard_lazily`, nobody reads a page before it
     /// has been written to.
-    pub(super) unsafe fn discard(
+    pub(in crate::pages) unsafe fn discard(
         &mut self,
         pages: PageRange,
         protection: Protection,
@@ -104,7 +105,7 @@ impl Map {
         }
         let done = match self.content {
             // SAFETY: the caller's promise.
-            Content::Zeroes => unsafe { how(pages, protection, self.marked) },
+            Content::Zeroes => unsafe { how(pages, protection, self.marks.any()) },
             // SAFETY: the caller's promise.
             Content::Shared => unsafe { os::discard_file(pages, false) },
             // SAFETY: the caller's promise.

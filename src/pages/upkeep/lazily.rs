@@ -3,6 +3,7 @@
 use super::touch;
 use crate::error::Error;
 use crate::os;
+use crate::pages::map::Content;
 use crate::pages::{AllowRead, AllowWrite, DenyExec, ExecAccess, Pages, ReadAccess, Together};
 use core::fmt;
 
@@ -62,9 +63,12 @@ where
     ///
     /// # Cost
     ///
-    /// Each page is written to (a byte is exchanged for itself): a page fault for each whose memory is gone. No system call.
+    /// Each page is written to (a byte is exchanged for itself): a page fault for each whose memory is gone. No system call. Pages of
+    /// files, whose memory was given back at once, are not touched.
     pub fn reuse(self) -> Pages<R, AllowWrite, X> {
-        if let Some(range) = self.pages.map.pages() {
+        // Of a file, to write to a hole takes room on its device: for lack of that, the process would be ended.
+        let lazily = self.pages.map.content() == Content::Zeroes;
+        if let Some(range) = self.pages.map.pages().filter(|_| lazily) {
             // SAFETY: pages of the mapping, which this value owns and nobody else reaches, and which can be written, as its type says.
             unsafe { touch::write(self.pages.map.base(), range) };
         }

@@ -8,6 +8,7 @@ mod touch;
 
 pub use lazily::FreedLazily;
 
+use super::map::Marks;
 use super::part::Ends;
 use super::{AllowWrite, ExecAccess, Pages, ReadAccess, Together, WriteAccess};
 use crate::advice::Advice;
@@ -115,16 +116,20 @@ where
     ///
     /// # Platforms
     ///
-    /// Linux since 3.4 (`MADV_DONTDUMP`) and FreeBSD (`MADV_NOCORE`). Elsewhere `true` is an error, and `false` does nothing, since no pages
-    /// are left out.
+    /// Linux since 3.4 (`MADV_DONTDUMP`) and FreeBSD (`MADV_NOCORE`). On OpenBSD pages are mapped so, by
+    /// [`MmapOptions::no_core_dump`](crate::MmapOptions::no_core_dump) (`MAP_CONCEAL`), and that is never changed. Elsewhere `true`
+    /// is an error, and `false` does nothing, since no pages are left out.
     ///
     /// Also left out are pages that a debugger or another process could read all the same: this is no secrecy.
     #[doc(alias = "MADV_DONTDUMP")]
     pub fn keep_out_of_core_dumps(&mut self, range: impl RangeBounds<usize>, out: bool) -> Result<()> {
-        self.map.marked |= out;
-        self.on_part(&range, Ends::Anywhere, Operation::Advise, |pages| {
-            os::keep_out_of_core_dumps(pages, out)
-        })
+        let stays = os::dumps_chosen_when_mapped() && self.map.marks.has(Marks::NO_DUMP) && !out;
+        if stays {
+            let failure = Failure::new(ErrorKind::Unsupported)
+                .detail("what is left out of core dumps on this system, was mapped so, and stays so");
+            return Err(failure.during(Operation::Advise, self.map.pages(), None));
+        }
+        self.mark(&range, Ends::Anywhere, Marks::NO_DUMP, out, os::keep_out_of_core_dumps)
     }
 
     /// Lets the child of a `fork` have zeroes where this process has its content, or the content again. Nothing changes here.
@@ -174,10 +179,7 @@ where
     #[doc(alias = "MADV_WIPEONFORK")]
     #[doc(alias = "minherit")]
     pub fn wipe_on_fork(&mut self, range: impl RangeBounds<usize>, wipe: bool) -> Result<()> {
-        let done = self
-            .on_part(&range, Ends::BetweenPages, Operation::Advise, |pages| os::wipe_on_fork(pages, wipe));
-        self.mark(wipe, &done);
-        done
+        self.mark(&range, Ends::BetweenPages, Marks::WIPED, wipe, os::wipe_on_fork)
     }
 
     /// Reads pages in, so that reading them later neither waits nor ends the process: what is wrong with one is an error now. All
@@ -275,10 +277,29 @@ where
         os::resident(pages).map_err(|failure| failure.during(Operation::Resident, Some(pages), None))
     }
 
-    /// Notes that some pages may have a flag now.
-    fn mark(&mut self, set: bool, done: &Result<()>) {
-        let none = done.as_ref().is_err_and(|error| error.changed().is_none());
-        self.map.marked |= set && !none;
+    /// Sets a flag of pages or takes it from them, and notes whether some may have it.
+    fn mark(
+        &mut self,
+        range: &impl RangeBounds<usize>,
+        ends: Ends,
+        mark: Marks,
+        set: bool,
+        call: fn(PageRange, bool) -> core::result::Result<(), Failure>,
+    ) -> Result<()> {
+        let operation = Operation::Advise;
+        let Some(pages) = self.map.part(range, ends, operation)? else { return Ok(()) };
+        let done = call(pages, set).map_err(|failure| failure.during(operation, Some(pages), None));
+        let marks = self.map.marks;
+        // Of core dumps, not every system tells what is changed in spite of a failure.
+        let may_have = |error: &Error| {
+            error.changed().is_some() || (mark == Marks::NO_DUMP && error.kind() != ErrorKind::Unsupported)
+        };
+        if set && done.as_ref().err().is_none_or(may_have) {
+            self.map.marks = marks.with(mark);
+        } else if !set && done.is_ok() && Some(pages) == self.map.pages() {
+            self.map.marks = marks.without(mark);
+        }
+        done
     }
 
     fn on_part(
@@ -359,20 +380,20 @@ where
     /// ```
     /// let mut pages = folio::Pages::new(1 << 20)?;
     /// pages.fill(1);
-    /// let idle = pages.free_lazily().map_err(|(_, error)| error)?;
+    /// let idle = pages.free_lazily()?;
     /// let pages = idle.reuse();
     /// assert!(pages[0] <= 1);
     /// # Ok::<(), folio::Error>(())
     /// ```
     ///
     /// ```compile_fail,E0608
-    /// let idle = folio::Pages::new(1)?.free_lazily().map_err(|(_, error)| error)?;
+    /// let idle = folio::Pages::new(1)?.free_lazily()?;
     /// let first = idle[0]; // cannot index into what changes by itself
     /// # Ok::<(), folio::Error>(())
     /// ```
     ///
     /// ```compile_fail,E0614
-    /// let idle = folio::Pages::new(1)?.free_lazily().map_err(|(_, error)| error)?;
+    /// let idle = folio::Pages::new(1)?.free_lazily()?;
     /// let all = *idle; // cannot be dereferenced
     /// # Ok::<(), folio::Error>(())
     /// ```

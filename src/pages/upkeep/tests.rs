@@ -140,6 +140,46 @@ fn flags_that_cannot_be_had_leave_nothing_mapped() {
     }
 }
 
+on_linux! {
+/// Trap: pages that may change under a `&[u8]` until they are written to again: also when the call failed half-way.
+#[test]
+fn what_a_refused_lazy_free_has_freed_changes_no_more() {
+    let pages = filled();
+    let range = pages.map.pages().unwrap();
+    crate::os::inject::just_before("madvise", move || {
+        // SAFETY: pages of a mapping that is consumed, and that hold nothing that is wanted.
+        unsafe { crate::os::discard_lazily(range, crate::Protection::READ_WRITE, false) }.unwrap();
+    });
+    let (done, failed) = fail_nth(Some("madvise"), 1, REFUSED, || pages.free_lazily());
+    assert!(failed);
+    let (mut pages, error) = done.map(drop).unwrap_err();
+    assert!(error.changed().is_some());
+    // What is still free to go goes by this.
+    let before = pages.to_vec();
+    pages.advise(.., Advice::PageOut).unwrap();
+    assert!(pages[..] == before);
+    check(&mut pages);
+}
+}
+
+/// Where the system would take them all the same, their locks would end unseen.
+#[test]
+fn locked_pages_are_not_even_asked_for() {
+    let mut pages = filled();
+    if pages.lock().is_err() {
+        return;
+    }
+    let ((mut pages, errors), calls) = calls_of(|| {
+        let first = pages.decommit(..).unwrap_err();
+        let (pages, second) = pages.free_lazily().map(drop).unwrap_err();
+        (pages, [first, second])
+    });
+    assert!(calls.is_empty(), "{calls:?}");
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::NotPermitted));
+    pages.unlock().unwrap();
+    pages.decommit(..).unwrap();
+}
+
 /// A mapping that begins and ends within a page has that page alone.
 #[test]
 fn a_mappings_own_ends_need_not_be_between_pages() {
@@ -305,24 +345,33 @@ fn flags_are_remembered() {
     let page = page::size();
     let mut low = filled();
     let (done, _) = fail_from(Some("madvise"), 0, 22, || low.wipe_on_fork(.., true));
-    assert!(done.is_err() && !low.map.marked, "not to be had");
+    assert!(done.is_err() && !low.map.marks.any(), "not to be had");
     low.wipe_on_fork(.., false).unwrap();
     low.keep_out_of_core_dumps(.., false).unwrap();
-    assert!(!low.map.marked);
+    assert!(!low.map.marks.any());
     let mut high = low.split_off(page).unwrap();
     high.wipe_on_fork(..page, true).unwrap();
-    assert!(high.map.marked && !low.map.marked);
+    assert!(high.map.marks.any() && !low.map.marks.any());
     let top = high.split_off(page).unwrap();
     // SAFETY: the parts just taken apart.
     let top = unsafe { MmapMut::from_raw_parts(top.into_raw_parts()) };
-    assert!(top.map.marked);
+    assert!(top.map.marks.any());
     high.merge(top).unwrap();
     low.merge(high).unwrap();
-    assert!(low.map.marked);
+    assert!(low.map.marks.any());
+    // Taken from a part, the rest may have it; and one flag says nothing of the other.
+    low.wipe_on_fork(..page, false).unwrap();
+    assert!(low.map.marks.any());
+    low.keep_out_of_core_dumps(.., true).unwrap();
+    low.wipe_on_fork(.., false).unwrap();
+    assert!(low.map.marks.any());
+    low.keep_out_of_core_dumps(.., false).unwrap();
+    assert!(!low.map.marks.any());
+    assert!(low.keep_out_of_core_dumps(..=PAGES * page, true).is_err() && !low.map.marks.any());
     let mut other = filled();
     let (done, _) = fail_nth(Some("madvise"), 0, REFUSED, || other.keep_out_of_core_dumps(.., true));
-    assert!(done.unwrap_err().changed().is_some() && other.map.marked, "some of them may be");
-    assert!(MmapOptions::new(1).no_core_dump().map().unwrap().map.marked);
+    assert!(done.unwrap_err().changed().is_some() && other.map.marks.any(), "some of them may be");
+    assert!(MmapOptions::new(1).no_core_dump().map().unwrap().map.marks.any());
 }
 
 /// What is no longer mapped is never unmapped: somebody else may be there.

@@ -10,7 +10,7 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleC
 const REFUSED: i32 = 8;
 
 /// Where nothing is mapped of itself, and by no other test.
-const PLACE: usize = 0x3f_0000_0000;
+const PLACE: usize = if usize::BITS == 64 { 0x3f_u64.wrapping_shl(32) as usize } else { 0x5000_0000 };
 
 fn file(len: u64) -> File {
     let file = tempfile::tempfile().unwrap();

@@ -7,7 +7,7 @@ mod places;
 use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use crate::guard::{report, unknown_bits};
 use crate::os;
-use crate::pages::map::Map;
+use crate::pages::map::{Map, Marks};
 use crate::pages::origin::Origin;
 use crate::pages::reserve::runs::{Runs, State};
 use crate::pages::reserve::space::Space;
@@ -26,8 +26,9 @@ use core::ops::{Range, RangeBounds};
 /// what is not there. The addresses never change, and nobody else is given them.
 ///
 /// Ranges are offsets in bytes from the start. [`carve`](Self::carve) makes [`Pages`] of a part, which live on their own, and
-/// [`take_back`](Self::take_back) takes them in again. When they are dropped, their memory is given back at once, and their
-/// addresses are the reservation's again. The address space as a whole is given back when the reservation and all that was carved out
+/// [`take_back`](Self::take_back) takes them in again. When they are dropped, their memory is given back at once; their
+/// addresses are the reservation's again as soon as all is dropped that was carved out together with them (if they were split; what is
+/// taken back is the reservation's at once). The address space as a whole is given back when the reservation and all that was carved out
 /// of it are gone, in whatever order.
 ///
 /// # Cost
@@ -99,6 +100,8 @@ pub struct Reservation {
     slots: Vec<Slot>,
     /// The first free slot.
     free: usize,
+    /// What some of the pages that were taken back may have.
+    marks: Marks,
 }
 
 const NO_SLOT: usize = usize::MAX;
@@ -202,7 +205,13 @@ impl Reservation {
     pub(super) fn from_map(map: Map) -> Result<Self> {
         let runs = Runs::new(map.len());
         let runs = runs.map_err(|failure| failure.during(Operation::Reserve, map.pages(), None))?;
-        Ok(Self { space: Arc::new(Space::of(map)), runs, slots: Vec::new(), free: NO_SLOT })
+        Ok(Self {
+            space: Arc::new(Space::of(map)),
+            runs,
+            slots: Vec::new(),
+            free: NO_SLOT,
+            marks: Marks::NONE,
+        })
     }
 
     /// The address of the first byte.
@@ -343,10 +352,13 @@ impl Reservation {
         let range = self.whole_pages(range, operation)?;
         self.prepare(&range, operation)?;
         let Some(held) = self.with_memory(&range) else { return Ok(()) };
-        match self.take_memory(&held) {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(self.error(failure, &held, operation)),
+        if let Err(failure) = self.take_memory(&held) {
+            return Err(self.error(failure, &held, operation));
         }
+        if self.marks.any() && self.runs.all().all(|(_, state)| state == State::Reserved) {
+            self.marks = Marks::NONE;
+        }
+        Ok(())
     }
 
     /// The bytes of a range, all of which are committed and can be read.
@@ -425,7 +437,7 @@ impl Reservation {
     ///
     /// // They can be given rights, split, moved to another thread, and taken back with what they hold.
     /// let own: Mmap = own.try_into()?;
-    /// room.take_back(own).map_err(|(_, error)| error)?;
+    /// room.take_back(own)?;
     /// assert_eq!(room.get(page::size()..2 * page::size())?[0], 1);
     /// # Ok::<(), folio::Error>(())
     /// ```
@@ -451,13 +463,15 @@ impl Reservation {
         // SAFETY: the offset is within the reservation (`whole_pages`).
         let base = unsafe { self.space.base().add(range.start) };
         // SAFETY: the pages are the reservation's, which leaves them to the mapping from here on.
-        let map = unsafe { Map::carved(base, range.len(), origin) };
+        let mut map = unsafe { Map::carved(base, range.len(), origin) };
+        map.marks = self.marks;
         // SAFETY: the pages grant just that (`grant`).
         Ok(unsafe { Pages::from_map(map) })
     }
 
     /// Takes pages in again that were carved out of this reservation, or a part of such: committed, with the rights of their
-    /// type and what they hold. Their [locks](Pages::lock) end.
+    /// type and what they hold. Their [locks](Pages::lock) end. That they are [wiped on fork](Pages::wipe_on_fork) or [left out of core
+    /// dumps](Pages::keep_out_of_core_dumps) stays so until they are decommitted.
     ///
     /// # Cost
     ///
@@ -494,6 +508,7 @@ impl Reservation {
         };
         let start = pages.start().saturating_sub(self.start());
         let range = start..start.saturating_add(pages.len());
+        self.marks = self.marks.with(pages.map.marks);
         // Its share of the origins ends here.
         drop(pages.map.leave_pages());
         while let Some((run, slot)) = self.next_carved(&extent) {
@@ -507,7 +522,8 @@ impl Reservation {
     }
 }
 
-const CARVED: &str = "carved out, and neither dropped nor taken back";
+const CARVED: &str =
+    "carved out; some of what was carved out together with it is neither dropped nor taken back";
 const BARE: &str = "reserved, without memory";
 
 fn carved((run, state): (Range<usize>, State)) -> Option<(Range<usize>, usize)> {
