@@ -9,6 +9,7 @@
 
 mod chain;
 mod context;
+#[allow(clippy::duplicate_mod, reason = "in tests, Linux has the rest of `unix` as well")]
 #[path = "../unix/errno.rs"]
 mod errno;
 mod install;
