@@ -131,7 +131,7 @@ macro_rules! writing {
         ///
         /// # Errors
         ///
-        /// As [`try_load`](Self::try_load) of readable memory; a fault is one of writing.
+        /// As [`try_load`](crate::fault::RawMemory::try_load) of readable memory; a fault is one of writing.
         #[inline]
         pub fn try_store<T: $crate::fault::Word>(
             $this: $receiver,
@@ -152,7 +152,7 @@ macro_rules! changing {
         ///
         /// # Errors
         ///
-        /// As [`try_load`](Self::try_load); a fault is one of writing, also where reading would have been one.
+        /// As [`try_load`](crate::fault::RawMemory::try_load); a fault is one of writing, also where reading would have been one.
         #[inline]
         pub fn try_swap<T: $crate::fault::Word>(
             $this: $receiver,
