@@ -67,13 +67,16 @@ mod way {
             // SAFETY: the caller's promise, for a part.
             let copied = unsafe { copy_some(to, from, left) };
             if copied == 0 {
+                // Which side was it? The byte by way of ours: what can be read and written by now is copied.
                 let mut byte = 0_u8;
-                // Can the first byte be read?
                 // SAFETY: the caller's promise, for a byte; `byte` is ours.
-                let write = unsafe { copy_some(&raw mut byte, from, 1) } == 1;
-                return Err(Stop { left, kind: FaultKind::Other, write });
+                let is_read = unsafe { copy_some(&raw mut byte, from, 1) } == 1;
+                // SAFETY: as above.
+                if !is_read || unsafe { copy_some(to, &raw const byte, 1) } != 1 {
+                    return Err(Stop { left, kind: FaultKind::Other, write: is_read });
+                }
             }
-            done = done.saturating_add(copied);
+            done = done.saturating_add(copied.max(1));
         }
         Ok(())
     }
