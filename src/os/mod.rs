@@ -145,6 +145,9 @@ macro_rules! on_linux {
 macro_rules! on_linux {
     ($($item:item)*) => {};
 }
+/// For those that stand before this floor.
+#[cfg(test)]
+pub(crate) use on_linux;
 
 /// What a protection key grants a thread.
 #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
