@@ -103,7 +103,9 @@ global_asm!(
     "ret",
     "33:",
     // Behind a fault: byte by byte. If none of 256 faults again, what was there was mended meanwhile.
+    // (Nothing is left when what came, behind the last one, was no fault.)
     "46:",
+    "beqz a2, 29b",
     "li t1, 256",
     "47:",
     "lbu t2, 0(a1)",
@@ -160,6 +162,7 @@ global_asm!(
     "ret",
     "64:",
     "66:",
+    "beqz a2, 57b",
     "li t1, 256",
     "67:",
     "sb a1, 0(a0)",

@@ -246,7 +246,10 @@ global_asm!(
     "jmp 46f",
     "45:",
     "vzeroupper",
+    // (Nothing is left when what came, behind the last one, was no fault.)
     "46:",
+    "test rdx, rdx",
+    "jz 29b",
     "mov ecx, 256",
     "47:",
     "mov al, [rsi]",
@@ -323,6 +326,8 @@ global_asm!(
     "65:",
     "mov rdx, rcx",
     "66:",
+    "test rdx, rdx",
+    "jz 57b",
     "mov ecx, 256",
     "67:",
     "mov [rdi], sil",
@@ -440,3 +445,6 @@ pub(super) unsafe fn fill_now(to: *mut u8, byte: u8, len: usize) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe { fill(to, usize::from(byte), len, REP_FROM.load(Ordering::Relaxed)) }
 }
+
+#[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
+mod tests;
