@@ -31,10 +31,19 @@ struct Slot {
     flags: AtomicI32,
 }
 
+impl Slot {
+    const fn new() -> Self {
+        Self { handler: AtomicUsize::new(libc::SIG_DFL), flags: AtomicI32::new(0) }
+    }
+}
+
 impl Former {
     pub(super) const fn new() -> Self {
-        const EMPTY: Slot = Slot { handler: AtomicUsize::new(libc::SIG_DFL), flags: AtomicI32::new(0) };
-        Self { slots: [EMPTY; 2], current: AtomicUsize::new(0), spent: AtomicBool::new(false) }
+        Self {
+            slots: [const { Slot::new() }; 2],
+            current: AtomicUsize::new(0),
+            spent: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn set(&self, handler: usize, flags: c_int) {
