@@ -224,6 +224,22 @@ fn the_kind_of_a_fault_is_told() {
     assert_eq!(bytes[size - 3..][..3], [1; 3]);
 }
 
+/// The kind is that of the side that failed, whichever it is.
+#[test]
+fn a_fault_of_the_other_side_is_told_as_such() {
+    if !supported("a_fault_of_the_other_side_is_told_as_such") {
+        return;
+    }
+    let (good, bad) = (Area::new(1), Area::new(1));
+    bad.protect(0, 1, Protection::NONE);
+    // SAFETY: pages of this test; that they cannot be touched is what it is about.
+    let other = unsafe { std::slice::from_raw_parts_mut(bad.pointer().cast_mut(), 90) };
+    let fault = memory(&good).try_copy_from(5, other).unwrap_err().fault().unwrap();
+    assert_eq!((fault.offset(), fault.is_write(), fault.kind()), (5, false, FaultKind::NotPermitted));
+    let fault = memory(&good).try_copy_to(5, other).unwrap_err().fault().unwrap();
+    assert_eq!((fault.offset(), fault.is_write(), fault.kind()), (5, true, FaultKind::NotPermitted));
+}
+
 /// Trap: `si_addr` is 0 for addresses that no process can have; the kernel's own are not to be had either.
 #[test]
 fn addresses_that_no_process_has_are_faults() {
