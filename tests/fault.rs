@@ -399,9 +399,18 @@ fn words_are_reached_as_a_whole() {
     // Many threads.
     memory.try_fill(0, 64, 0).unwrap();
     let times = rounds(20_000);
+    let barrier = std::sync::Barrier::new(4);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                barrier.wait();
+                // One that loses an update now and then is found by many.
+                for _ in 0..5 * times {
+                    let mut seen = memory.try_load::<u32>(32).unwrap();
+                    while let Err(now) = memory.try_compare_exchange(32, seen, seen + 1).unwrap() {
+                        seen = now;
+                    }
+                }
                 for _ in 0..times {
                     memory.try_fetch_add(8, 1_u16).unwrap();
                     memory.try_fetch_sub(16, 1_usize).unwrap();
@@ -413,6 +422,7 @@ fn words_are_reached_as_a_whole() {
     assert_eq!(memory.try_load::<u16>(8).unwrap(), (4 * times) as u16);
     assert_eq!(memory.try_load::<usize>(16).unwrap(), (4 * times as usize).wrapping_neg());
     assert_eq!(memory.try_load::<u8>(24).unwrap(), 0);
+    assert_eq!(memory.try_load::<u32>(32).unwrap(), (20 * times) as u32);
 }
 
 /// Trap: a compare-and-swap on read-only memory faults; a load must not write.
