@@ -224,6 +224,22 @@ fn the_kind_of_a_fault_is_told() {
     assert_eq!(bytes[size - 3..][..3], [1; 3]);
 }
 
+/// The kind is that of the side that failed, whichever it is.
+#[test]
+fn a_fault_of_the_other_side_is_told_as_such() {
+    if !supported("a_fault_of_the_other_side_is_told_as_such") {
+        return;
+    }
+    let (good, bad) = (Area::new(1), Area::new(1));
+    bad.protect(0, 1, Protection::NONE);
+    // SAFETY: pages of this test; that they cannot be touched is what it is about.
+    let other = unsafe { std::slice::from_raw_parts_mut(bad.pointer().cast_mut(), 90) };
+    let fault = memory(&good).try_copy_from(5, other).unwrap_err().fault().unwrap();
+    assert_eq!((fault.offset(), fault.is_write(), fault.kind()), (5, false, FaultKind::NotPermitted));
+    let fault = memory(&good).try_copy_to(5, other).unwrap_err().fault().unwrap();
+    assert_eq!((fault.offset(), fault.is_write(), fault.kind()), (5, true, FaultKind::NotPermitted));
+}
+
 /// Trap: `si_addr` is 0 for addresses that no process can have; the kernel's own are not to be had either.
 #[test]
 fn addresses_that_no_process_has_are_faults() {
@@ -383,9 +399,18 @@ fn words_are_reached_as_a_whole() {
     // Many threads.
     memory.try_fill(0, 64, 0).unwrap();
     let times = rounds(20_000);
+    let barrier = std::sync::Barrier::new(4);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                barrier.wait();
+                // One that loses an update now and then is found by many.
+                for _ in 0..5 * times {
+                    let mut seen = memory.try_load::<u32>(32).unwrap();
+                    while let Err(now) = memory.try_compare_exchange(32, seen, seen + 1).unwrap() {
+                        seen = now;
+                    }
+                }
                 for _ in 0..times {
                     memory.try_fetch_add(8, 1_u16).unwrap();
                     memory.try_fetch_sub(16, 1_usize).unwrap();
@@ -397,6 +422,7 @@ fn words_are_reached_as_a_whole() {
     assert_eq!(memory.try_load::<u16>(8).unwrap(), (4 * times) as u16);
     assert_eq!(memory.try_load::<usize>(16).unwrap(), (4 * times as usize).wrapping_neg());
     assert_eq!(memory.try_load::<u8>(24).unwrap(), 0);
+    assert_eq!(memory.try_load::<u32>(32).unwrap(), (20 * times) as u32);
 }
 
 /// Trap: a compare-and-swap on read-only memory faults; a load must not write.

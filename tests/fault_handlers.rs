@@ -76,7 +76,9 @@ fn is_held_back(signal: c_int) -> bool {
 extern "C" fn opens(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     assert!(!context.is_null());
     // SAFETY: what the system calls a handler with.
-    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr().addr()) };
+    let info = unsafe { &*info };
+    // SAFETY: read for faults alone.
+    let (code, address) = (info.si_code, unsafe { info.si_addr() }.addr());
     CODE.store(code, SeqCst);
     ADDRESS.store(address, SeqCst);
     SEEN.fetch_add(1, SeqCst);
@@ -275,8 +277,10 @@ fn case(name: &str) {
             // SAFETY: a function that takes nothing.
             let made = unsafe { libc::pthread_create(id.as_mut_ptr(), ptr::null(), thread, ptr::null_mut()) };
             assert_eq!(made, 0);
-            // SAFETY: filled in by the call, and joined once.
-            unsafe { libc::pthread_join(id.assume_init(), ptr::null_mut()) };
+            // SAFETY: filled in by the call.
+            let id = unsafe { id.assume_init() };
+            // SAFETY: joined once.
+            unsafe { libc::pthread_join(id, ptr::null_mut()) };
             let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
             // SAFETY: this thread goes on without one.
             unsafe { libc::sigaltstack(&raw const none, ptr::null_mut()) };

@@ -192,6 +192,9 @@ macro_rules! on_linux {
 macro_rules! on_linux {
     ($($item:item)*) => {};
 }
+/// For those that stand before this floor.
+#[cfg(test)]
+pub(crate) use on_linux;
 
 /// Why pages could not be discarded.
 #[derive(Debug)]

@@ -113,6 +113,9 @@ macro_rules! table {
 }
 
 /// Instructions, and where to go on when one of them faults. A row of zeros is the end.
+///
+/// Not among them are those at which the registers do not tell what is left, between two of several additions: a signal that looks
+/// like that of a fault and is not (Apple's kernel gives `SIGBUS` the same code whoever sends it) can come at any instruction.
 macro_rules! entry {
     ($from:literal, $to:literal, $recovery:literal) => {
         concat!(".long ", $from, " - 99b, ", $to, " - 99b, ", $recovery, " - 99b")

@@ -52,35 +52,31 @@ pub(crate) unsafe fn word(_place: *mut u8, size: usize, access: Access) -> Resul
 mod way {
     use super::{FaultKind, Stop};
 
-    /// One byte range after another that lies in one page, each of which is copied whole or not at all; first, as the usual case,
-    /// everything at once.
-    ///
-    /// The call gives what it copied, or fails when that is nothing. It copies page by page, on both sides (`process_vm_rw` of
-    /// `mm/process_vm_access.c`), but is not bound to say how much of one piece it copied: so that pieces are made that have no inside.
+    /// The call goes on, page by page, until it cannot, and gives how many bytes it copied (`process_vm_rw` of
+    /// `mm/process_vm_access.c`): it is called for the rest until that is none. Nothing is copied twice: of a file that is cut meanwhile,
+    /// the second time might come less far.
     ///
     /// # Safety
     ///
     /// As the function outside.
     pub(super) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> Result<(), Stop> {
-        // SAFETY: the caller's promise.
-        if unsafe { copy_piece(to, from, len) } {
-            return Ok(());
-        }
-        let page = crate::page::size();
         let mut done = 0_usize;
         while done < len {
+            let left = len.saturating_sub(done);
             let (to, from) = (to.wrapping_add(done), from.wrapping_add(done));
-            let inside = |address: usize| page.saturating_sub(address & page.wrapping_sub(1));
-            let piece = inside(to.addr()).min(inside(from.addr())).min(len.saturating_sub(done));
             // SAFETY: the caller's promise, for a part.
-            if !unsafe { copy_piece(to, from, piece) } {
+            let copied = unsafe { copy_some(to, from, left) };
+            if copied == 0 {
+                // Which side was it? The byte by way of ours: what can be read and written by now is copied.
                 let mut byte = 0_u8;
-                // Can the first byte be read?
                 // SAFETY: the caller's promise, for a byte; `byte` is ours.
-                let write = unsafe { copy_piece(&raw mut byte, from, 1) };
-                return Err(Stop { left: len.saturating_sub(done), kind: FaultKind::Other, write });
+                let is_read = unsafe { copy_some(&raw mut byte, from, 1) } == 1;
+                // SAFETY: as above.
+                if !is_read || unsafe { copy_some(to, &raw const byte, 1) } != 1 {
+                    return Err(Stop { left, kind: FaultKind::Other, write: is_read });
+                }
             }
-            done = done.saturating_add(piece);
+            done = done.saturating_add(copied.max(1));
         }
         Ok(())
     }
@@ -90,7 +86,7 @@ mod way {
     /// # Safety
     ///
     /// As [`copy`].
-    unsafe fn copy_piece(to: *mut u8, from: *const u8, len: usize) -> bool {
+    unsafe fn copy_some(to: *mut u8, from: *const u8, len: usize) -> usize {
         let local = libc::iovec { iov_base: to.cast(), iov_len: len };
         let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: len };
         // SAFETY: no precondition (getpid(2)).
@@ -98,7 +94,7 @@ mod way {
         // SAFETY: two lists of one piece each; what is written to is the caller's to write to, or is not there, which the call
         // finds out (process_vm_readv(2)).
         let done = unsafe { libc::process_vm_readv(this, &raw const local, 1, &raw const remote, 1, 0) };
-        usize::try_from(done) == Ok(len)
+        usize::try_from(done).unwrap_or(0)
     }
 }
 

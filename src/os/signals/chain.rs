@@ -1,11 +1,10 @@
 //! Passing on what is not ours, as if we were not there.
 
 use super::SIGNALS;
-use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::{self, MaybeUninit};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 pub(super) type Action = libc::sigaction;
 
@@ -16,25 +15,57 @@ const TAKEN_OVER: c_int = libc::SA_NODEFER
     | libc::SA_RESTART
     | if cfg!(any(target_os = "linux", target_os = "android")) { 0x800 } else { 0 };
 
-/// Whom a signal is passed on to. There are two, since another may come to light when ours is installed already.
-struct Former {
-    slots: [UnsafeCell<MaybeUninit<Action>>; 2],
-    /// The one that counts: once told, it is never changed.
-    current: AtomicPtr<Action>,
+/// Whom a signal is passed on to. There are two slots, since another may come to light when ours is installed already; what a handler
+/// that runs reads of the first is not changed then.
+pub(super) struct Former {
+    slots: [Slot; 2],
+    /// The slot that counts, from 1 on, or 0.
+    current: AtomicUsize,
     /// It has run, and was to run once (`SA_RESETHAND`).
     spent: AtomicBool,
 }
 
-// SAFETY: the slots are written by the thread that installs, one at a time, before others are told of them by `current`.
-unsafe impl Sync for Former {}
+/// What is needed of an [`Action`] to do as the system would.
+struct Slot {
+    handler: AtomicUsize,
+    flags: AtomicI32,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self { handler: AtomicUsize::new(libc::SIG_DFL), flags: AtomicI32::new(0) }
+    }
+}
 
 impl Former {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            slots: [UnsafeCell::new(MaybeUninit::uninit()), UnsafeCell::new(MaybeUninit::uninit())],
-            current: AtomicPtr::new(ptr::null_mut()),
+            slots: [const { Slot::new() }; 2],
+            current: AtomicUsize::new(0),
             spent: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn set(&self, handler: usize, flags: c_int) {
+        let [first, second] = &self.slots;
+        let (slot, number) = if self.current.load(Ordering::Relaxed) == 1 { (second, 2) } else { (first, 1) };
+        slot.handler.store(handler, Ordering::Relaxed);
+        slot.flags.store(flags, Ordering::Relaxed);
+        self.spent.store(false, Ordering::Relaxed);
+        self.current.store(number, Ordering::Release);
+    }
+
+    /// The handler and its flags, for a signal that has come: a handler that is to run once is given once.
+    pub(super) fn take(&self) -> (usize, c_int) {
+        let [first, second] = &self.slots;
+        let slot = match self.current.load(Ordering::Acquire) {
+            0 => return (libc::SIG_DFL, 0),
+            1 => first,
+            _ => second,
+        };
+        let (handler, flags) = (slot.handler.load(Ordering::Relaxed), slot.flags.load(Ordering::Relaxed));
+        let once = is_handler(handler) && flags & libc::SA_RESETHAND != 0;
+        if once && self.spent.swap(true, Ordering::Relaxed) { (libc::SIG_DFL, 0) } else { (handler, flags) }
     }
 }
 
@@ -46,16 +77,9 @@ fn former(signal: c_int) -> &'static Former {
     if signal == SIGNALS[0] { first } else { second }
 }
 
-/// Notes whom a signal is passed on to. Called by the one thread that installs: at most twice before all is done, and again from the
-/// first slot when that failed, and no handler of ours was in place.
-pub(super) fn set_former(signal: c_int, action: Action) {
-    let former = former(signal);
-    let [first, second] = &former.slots;
-    let slot =
-        if ptr::eq(former.current.load(Ordering::Relaxed), first.get().cast()) { second } else { first };
-    // SAFETY: nobody was told of this slot, or it was before a failed attempt; a single thread is here.
-    unsafe { slot.get().write(MaybeUninit::new(action)) };
-    former.current.store(slot.get().cast(), Ordering::Release);
+/// Notes whom a signal is passed on to. Called by the one thread that installs.
+pub(super) fn set_former(signal: c_int, action: &Action) {
+    former(signal).set(action.sa_sigaction, action.sa_flags);
 }
 
 /// What to install in front of an action.
@@ -89,20 +113,12 @@ pub(super) fn same(one: &Action, other: &Action) -> bool {
 ///
 /// In a handler, with what the system called it with.
 pub(super) unsafe fn pass_on(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let former = former(signal);
-    // SAFETY: null, or a slot that was written and does not change any more.
-    let action = unsafe { former.current.load(Ordering::Acquire).as_ref() };
-    let (mut handler, flags) =
-        action.map_or((libc::SIG_DFL, 0), |action| (action.sa_sigaction, action.sa_flags));
-    let once = is_handler(handler) && flags & libc::SA_RESETHAND != 0;
-    if once && former.spent.swap(true, Ordering::Relaxed) {
-        handler = libc::SIG_DFL;
-    }
+    let (handler, flags) = former(signal).take();
     let fault = super::of_fault(code).is_some();
     match handler {
         // A fault cannot be ignored: the system takes the default action for it.
         libc::SIG_IGN if !fault => {}
-        libc::SIG_IGN | libc::SIG_DFL => end(signal, fault && !is_late(signal, code)),
+        libc::SIG_IGN | libc::SIG_DFL => end(signal, fault && !super::is_late(signal, code)),
         handler if flags & libc::SA_SIGINFO != 0 => {
             type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
             let handler = ptr::with_exposed_provenance::<()>(handler);
@@ -120,11 +136,6 @@ pub(super) unsafe fn pass_on(signal: c_int, code: c_int, info: *mut libc::siginf
             unsafe { handler(signal) }
         }
     }
-}
-
-/// Linux' word about memory that broke, and that the thread has not touched: `BUS_MCEERR_AO`.
-fn is_late(signal: c_int, code: c_int) -> bool {
-    cfg!(any(target_os = "linux", target_os = "android")) && signal == libc::SIGBUS && code == 5
 }
 
 /// Lets the signal end the process, with its own number and its core.

@@ -2,7 +2,7 @@
 
 use super::chain::{self, Action};
 use super::errno::Errno;
-use super::{SIGNALS, context, kind, of_fault};
+use super::{SIGNALS, context, is_late, kind, of_fault};
 use crate::access_fault::Installed;
 use crate::error::{ErrorKind, Failure};
 use crate::os::copying;
@@ -34,7 +34,7 @@ pub(crate) fn install() -> Result<(), Failure> {
         }
         crate::os::yield_now();
     }
-    let done = SIGNALS.into_iter().try_for_each(install_for);
+    let done = install_for_both();
     if done.is_ok() {
         copying::set_ready();
     }
@@ -49,22 +49,46 @@ fn ours() -> usize {
     (handler as *const ()).expose_provenance()
 }
 
-fn install_for(signal: c_int) -> Result<(), Errno> {
+/// Both, or none.
+fn install_for_both() -> Result<(), Errno> {
+    let [first, second] = SIGNALS;
+    let found = install_for(first)?;
+    install_for(second).map(drop).inspect_err(|_| {
+        if let Some(found) = &found {
+            take_back(first, found);
+        }
+    })
+}
+
+/// Puts back what was there before ours, if ours still is. (Somebody who comes now would find ours, and would call it; when it is
+/// installed anew in front of him, the two would call each other for ever.) If not even that can be done, ours stays and passes all on.
+fn take_back(signal: c_int, found: &Action) {
+    if current(signal).is_ok_and(|now| now.sa_sigaction == ours()) {
+        let _replaced = set(signal, found);
+    }
+}
+
+/// Whom ours is in front of now, or `None` if it was there already.
+fn install_for(signal: c_int) -> Result<Option<Action>, Errno> {
     let found = current(signal)?;
     // By a parent that was forked in the midst of it.
     if found.sa_sigaction == ours() {
-        return Ok(());
+        return Ok(None);
     }
     // Before ours can run, it is known what to pass signals on to.
-    chain::set_former(signal, found);
+    chain::set_former(signal, &found);
     let new = chain::in_front_of(&found, ours());
     let replaced = set(signal, &new)?;
     if !chain::same(&replaced, &found) && replaced.sa_sigaction != ours() {
         // Somebody installed another in between.
-        chain::set_former(signal, replaced);
-        set(signal, &chain::in_front_of(&replaced, ours()))?;
+        chain::set_former(signal, &replaced);
+        if let Err(errno) = set(signal, &chain::in_front_of(&replaced, ours())) {
+            take_back(signal, &replaced);
+            return Err(errno);
+        }
+        return Ok(Some(replaced));
     }
-    Ok(())
+    Ok(Some(found))
 }
 
 fn current(signal: c_int) -> Result<Action, Errno> {
@@ -82,7 +106,8 @@ fn current(signal: c_int) -> Result<Action, Errno> {
 fn set(signal: c_int, new: &Action) -> Result<Action, Errno> {
     Errno::injected("sigaction")?;
     let mut found = MaybeUninit::<Action>::uninit();
-    // SAFETY: the handler is `handler`, which may run at any time, and does nothing that a handler must not (sigaction(2)).
+    // SAFETY: the handler is `handler`, which may run at any time, and does nothing that a handler must not, or one that was there
+    // before (sigaction(2)).
     let answer = unsafe { libc::sigaction(signal, new, found.as_mut_ptr()) };
     if answer != 0 {
         return Err(Errno::last());
@@ -145,8 +170,9 @@ impl Drop for HeldBack {
 unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: what the system calls a handler with (sigaction(2), SA_SIGINFO).
     let code = unsafe { code(info) };
+    let is_prompt = of_fault(code).is_some() && !is_late(signal, code);
     // SAFETY: the context of this call.
-    if of_fault(code).is_some() && unsafe { recover(signal, code, context) } {
+    if is_prompt && unsafe { recover(signal, code, context) } {
         return;
     }
     // SAFETY: as the system gave them.

@@ -69,7 +69,7 @@ global_asm!(
     "ret",
     "44:",
     "lea ecx, [eax + 4 * ecx]",
-    "jmp 47b",
+    "jmp 45b",
     "73:",
     "or edx, 256",
     "72:",
