@@ -186,7 +186,7 @@ pub(crate) fn populate(range: PageRange, write: bool) -> Result<bool, Failure> {
     Err(match errno {
         Errno::FAULT => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
             .detail("some page cannot be had: one beyond the end of its file, or one that is guarded"),
-        Errno::HWPOISON => Failure::system(ErrorKind::System, errno.raw_os_error())
+        sys::HWPOISON => Failure::system(ErrorKind::System, errno.raw_os_error())
             .detail("the memory of some page is defective"),
         Errno::INVAL => Failure::system(ErrorKind::NotPermitted, errno.raw_os_error())
             .detail("some page does not grant this access, or belongs to a device"),

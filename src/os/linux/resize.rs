@@ -3,9 +3,8 @@
 use super::{sys, why};
 use crate::error::{ErrorKind, Failure};
 use crate::range::{PageLen, PageRange};
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use rustix::io::Errno;
-use rustix::mm::{self, MremapFlags};
 
 /// Makes a mapping longer; where it lies, or elsewhere if need be and `moving`. What is new is as what was there, and zeroed.
 ///
@@ -13,14 +12,9 @@ use rustix::mm::{self, MremapFlags};
 ///
 /// The pages are the caller's, and of private anonymous memory; if they may move, nobody relies on where they are.
 pub(crate) unsafe fn lengthen(range: PageRange, len: PageLen, moving: bool) -> Result<NonNull<u8>, Failure> {
-    let how = if moving { MremapFlags::MAYMOVE } else { MremapFlags::empty() };
-    let old = ptr::with_exposed_provenance_mut(range.first());
-    let done = sys::injected("mremap").and_then(|()| {
-        // SAFETY: the caller's promise; nothing else is touched: without `MREMAP_FIXED` the kernel takes a free place (mremap(2)).
-        unsafe { mm::mremap(old, range.len(), len.bytes(), how) }
-    });
-    match done {
-        Ok(place) => NonNull::new(place.cast()).ok_or_else(|| Failure::new(ErrorKind::System)),
+    // SAFETY: the caller's promise.
+    match unsafe { sys::remap(range, len.bytes(), moving) } {
+        Ok(place) => NonNull::new(place).ok_or_else(|| Failure::new(ErrorKind::System)),
         Err(errno) => Err(not_lengthened(range, len, moving, errno)),
     }
 }

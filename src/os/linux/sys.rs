@@ -188,6 +188,33 @@ pub(super) const fn admitted(_function: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// `EHWPOISON`, which rustix and libc leave out for Android; the same wherever that runs.
+pub(super) const HWPOISON: Errno =
+    Errno::from_raw_os_error(if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        168
+    } else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+        135
+    } else {
+        133
+    });
+
+/// `mremap` without a place, which rustix and libc leave out for Android.
+///
+/// # Safety
+///
+/// The pages are the caller's; if they may move, nobody relies on where they are.
+pub(super) unsafe fn remap(range: PageRange, len: usize, moving: bool) -> io::Result<*mut u8> {
+    /// `MREMAP_MAYMOVE`.
+    const MAY_MOVE: usize = 1;
+    injected("mremap")?;
+    let how = word(if moving { MAY_MOVE } else { 0 });
+    let (first, old) = (word(range.first()), word(range.len()));
+    // SAFETY: the caller's promise; nothing else is touched: without `MREMAP_FIXED` the kernel takes a free place (mremap(2)).
+    let place = result(unsafe { libc::syscall(libc::SYS_mremap, first, old, word(len), how) })?;
+    // A word, of as many bits as an address; from where it is, no pointer of Rust's comes.
+    Ok(core::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(place.to_ne_bytes())))
+}
+
 /// `mseal`, Linux 6.10; the number is the same on every processor that folio's users have.
 ///
 /// # Safety
