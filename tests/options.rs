@@ -308,9 +308,7 @@ fn transparent_huge_pages_are_a_hint_in_narrow_room_too() {
     const TEST: &str = "transparent_huge_pages_are_a_hint_in_narrow_room_too";
     let Some(size) = page::transparent_sizes().largest() else { return skipped(TEST, "there are none") };
     let unit = size.bytes().get();
-    let room = MmapOptions::new(4 * unit).align(unit).map_none().unwrap();
-    let start = room.start();
-    drop(room);
+    let start = place_of(10);
     // Just as much as there is room for, and no boundary of huge pages at its beginning.
     let options = MmapOptions::new(unit).near(start + unit + page::size() + unit / 2, unit / 2);
     let plain = match options.map_none() {
