@@ -231,11 +231,14 @@ fn huge_pages_are_huge_or_an_error() {
                     "{error}"
                 );
                 assert!(error.remedy().is_some(), "{error}");
-                let error = MmapOptions::new(unit).largest_pages(Fallback::Error).map_mut().unwrap_err();
-                assert!(error.remedy().is_some(), "{error}");
+                // Of smaller ones there may be enough.
+                match MmapOptions::new(unit).largest_pages(Fallback::Error).map_mut() {
+                    Ok(pages) => assert!(pages.page_size().bytes().get() < unit, "{pages:?}"),
+                    Err(error) => assert!(error.remedy().is_some(), "{error}"),
+                }
             }
             let pages = MmapOptions::new(unit).largest_pages(Fallback::Ordinary).map_none().unwrap();
-            assert_eq!(pages.page_size(), page::base_size());
+            assert!(pages.page_size().bytes().get() <= unit);
             skipped("huge_pages_are_huge_or_an_error", &format!("no free pages of {size}"));
             continue;
         }
