@@ -92,19 +92,13 @@ impl Map {
     /// The pages of an allocation, which grant what it was made with: the typed owner is to say the same.
     pub(super) fn of(allocation: Allocation) -> Self {
         let (base, len) = allocation.into_parts();
+        Self::plain(base, len, None)
+    }
+
+    fn plain(base: NonNull<u8>, len: usize, origin: Option<Arc<Origin>>) -> Self {
         let unit = exponent(crate::page::size());
-        Self {
-            base,
-            len,
-            before: 0,
-            after: 0,
-            origin: None,
-            locks: 0,
-            unit,
-            content: Content::Zeroes,
-            marks: Marks::NONE,
-            jit: false,
-        }
+        let (content, marks) = (Content::Zeroes, Marks::NONE);
+        Self { base, len, before: 0, after: 0, origin, locks: 0, unit, content, marks, jit: false }
     }
 
     /// A part of what a reservation has.
@@ -113,20 +107,7 @@ impl Map {
     ///
     /// `len` bytes of whole pages from `base` on, as invariant 1 says, which are `origin`'s to give.
     pub(super) unsafe fn carved(base: NonNull<u8>, len: usize, origin: Arc<Origin>) -> Self {
-        let unit = exponent(crate::page::size());
-        let origin = Some(origin);
-        Self {
-            base,
-            len,
-            before: 0,
-            after: 0,
-            origin,
-            locks: 0,
-            unit,
-            content: Content::Zeroes,
-            marks: Marks::NONE,
-            jit: false,
-        }
+        Self::plain(base, len, Some(origin))
     }
 
     /// What the mapping is a part of.
