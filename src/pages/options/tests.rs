@@ -16,7 +16,7 @@ const REFUSED: i32 = 12;
 
 /// Where nothing is mapped of itself, and by no other test.
 fn place_of(number: usize) -> usize {
-    number.wrapping_shl(if usize::BITS == 64 { 37 } else { 27 })
+    number.wrapping_shl(if usize::BITS == 64 { 37 } else { 26 })
 }
 
 fn file(pages: usize) -> File {

@@ -13,7 +13,11 @@ fn shown(page: PageRange) -> Option<Protection> {
 
 /// Four pages where nobody else comes.
 fn reserved(number: usize) -> PageRange {
-    let place = number.wrapping_shl(if usize::BITS == 64 { 37 } else { 28 });
+    let place = if usize::BITS == 64 {
+        number.wrapping_shl(37)
+    } else {
+        0x4400_0000 + (number - 21).wrapping_shl(22)
+    };
     let range = PageRange::starting_at(place, PageLen::covering(4 * crate::page::size()).unwrap()).unwrap();
     let given = os::map_at(range, Protection::NONE).unwrap();
     given.as_ptr().expose_provenance();
