@@ -422,7 +422,7 @@ fn words_are_reached_as_a_whole() {
     assert_eq!(memory.try_load::<u16>(8).unwrap(), (4 * times) as u16);
     assert_eq!(memory.try_load::<usize>(16).unwrap(), (4 * times as usize).wrapping_neg());
     assert_eq!(memory.try_load::<u8>(24).unwrap(), 0);
-    assert_eq!(memory.try_load::<u32>(32).unwrap(), (20 * times) as u32);
+    assert_eq!(memory.try_load::<u32>(32).unwrap(), 20 * times);
 }
 
 /// Trap: a compare-and-swap on read-only memory faults; a load must not write.

@@ -85,7 +85,8 @@ use crate::os;
 /// # Ok::<(), folio::Error>(())
 /// ```
 pub fn install() -> Result<()> {
-    os::fault::install().map_err(|failure| failure.during(Operation::CatchFaults, None, None))
+    let installed = os::fault::install().map(drop);
+    installed.map_err(|failure| failure.during(Operation::CatchFaults, None, None))
 }
 
 /// Who catches faults now.

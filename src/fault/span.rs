@@ -4,7 +4,7 @@ use super::{Plain, Word};
 use crate::access_fault::{Fault, FaultKind, Stop};
 use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use crate::os;
-use crate::os::copying::{self, Access};
+use crate::os::copying::{self, Access, Ready};
 use crate::protection::Protection;
 use crate::range::PageRange;
 use core::cmp::Ordering;
@@ -56,12 +56,15 @@ impl Span {
     }
 
     #[inline]
-    fn ready(self) -> Result<()> {
-        if copying::is_ready() { Ok(()) } else { self.make_ready() }
+    fn ready(self) -> Result<Ready> {
+        match copying::ready() {
+            Some(ready) => Ok(ready),
+            None => self.make_ready(),
+        }
     }
 
     #[cold]
-    fn make_ready(self) -> Result<()> {
+    fn make_ready(self) -> Result<Ready> {
         os::fault::install().map_err(|failure| failure.during(Operation::Copy, self.pages(), None))
     }
 
@@ -91,9 +94,9 @@ impl Span {
     #[inline]
     pub(crate) unsafe fn copy_to(self, offset: usize, to: &mut [MaybeUninit<u8>]) -> Result<()> {
         let part = self.part(offset, to.len())?;
-        self.ready()?;
+        let ready = self.ready()?;
         // SAFETY: the caller's promise.
-        match unsafe { copying::copy(to.as_mut_ptr().cast(), part.base, part.len) } {
+        match unsafe { copying::copy(ready, to.as_mut_ptr().cast(), part.base, part.len) } {
             Ok(()) => Ok(()),
             Err(stop) => Err(self.stopped(offset, part.len, stop, Side::From, to.as_ptr().cast())),
         }
@@ -105,9 +108,9 @@ impl Span {
     #[inline]
     pub(crate) unsafe fn copy_from(self, offset: usize, from: &[u8]) -> Result<()> {
         let part = self.part(offset, from.len())?;
-        self.ready()?;
+        let ready = self.ready()?;
         // SAFETY: the caller's promise.
-        match unsafe { copying::copy(part.base, from.as_ptr(), part.len) } {
+        match unsafe { copying::copy(ready, part.base, from.as_ptr(), part.len) } {
             Ok(()) => Ok(()),
             Err(stop) => Err(self.stopped(offset, part.len, stop, Side::To, from.as_ptr())),
         }
@@ -119,9 +122,9 @@ impl Span {
     #[inline]
     pub(crate) unsafe fn fill(self, offset: usize, len: usize, byte: u8) -> Result<()> {
         let part = self.part(offset, len)?;
-        self.ready()?;
+        let ready = self.ready()?;
         // SAFETY: the caller's promise.
-        match unsafe { copying::fill(part.base, byte, len) } {
+        match unsafe { copying::fill(ready, part.base, byte, len) } {
             Ok(()) => Ok(()),
             Err(stop) => Err(self.stopped(offset, len, stop, Side::To, part.base)),
         }
@@ -194,12 +197,12 @@ impl Span {
         if part.base.addr() & size_of::<T>().saturating_sub(1) != 0 {
             return Err(part.misaligned());
         }
-        self.ready()?;
+        let ready = self.ready()?;
         if !copying::WORDS {
             return Err(part.no_words());
         }
         // SAFETY: the caller's promise, and aligned.
-        match unsafe { copying::word(part.base, size_of::<T>(), access) } {
+        match unsafe { copying::word(ready, part.base, size_of::<T>(), access) } {
             Ok(value) => Ok(T::from_wide(value)),
             Err(stop) => {
                 let side = if access == Access::Load { Side::From } else { Side::To };

@@ -323,7 +323,7 @@ pub(crate) mod fault {
     use crate::access_fault::Installed;
     use crate::error::Failure;
 
-    pub(crate) fn install() -> Result<(), Failure> {
+    pub(crate) fn install() -> Result<super::copying::Ready, Failure> {
         Err(super::unsupported())
     }
 

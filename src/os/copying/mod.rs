@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! HANDLED                        whether a handler of signals or exceptions takes part
-//! is_ready(), set_ready()        whether faults are caught
+//! ready(), set_ready()           whether faults are caught, and how copies are made then
 //! copy, fill, word               the accesses: what is left, and why, after a fault
 //! recovery(place)                where to go on when the instruction at `place` has faulted
 //! ```
@@ -80,7 +80,8 @@ mod own;
 pub(super) use own::{HANDLED, recovery};
 pub(crate) use own::{WORDS, WORKS, copy, fill, word};
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// An access to a word; values have the word's width.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,16 +93,22 @@ pub(crate) enum Access {
     Exchange(usize, usize),
 }
 
-static READY: AtomicBool = AtomicBool::new(false);
+/// That faults are caught; and which of its ways the processor does best, as `own::detect` found: both in one word, since a short copy
+/// takes hardly longer than to look at another.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready(NonZeroUsize);
 
-/// Whether faults are caught: set, for ever, when the handler is installed.
+static READY: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether faults are caught: for ever, from when the handler is installed.
 #[inline]
-pub(crate) fn is_ready() -> bool {
-    READY.load(Ordering::Acquire)
+pub(crate) fn ready() -> Option<Ready> {
+    NonZeroUsize::new(READY.load(Ordering::Acquire)).map(Ready)
 }
 
 /// Faults are caught from now on.
-pub(super) fn set_ready() {
-    own::detect();
-    READY.store(true, Ordering::Release);
+pub(super) fn set_ready() -> Ready {
+    let way = own::detect();
+    READY.store(way.get(), Ordering::Release);
+    Ready(way)
 }

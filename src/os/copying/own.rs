@@ -206,7 +206,7 @@ use x86_64 as arch;
 pub(crate) use arch::detect;
 
 use crate::access_fault::{FaultKind, Stop};
-use crate::os::copying::Access;
+use crate::os::copying::{Access, Ready};
 
 pub(crate) const HANDLED: bool = true;
 pub(crate) const WORKS: bool = true;
@@ -249,12 +249,12 @@ fn stop(left: usize, why: usize) -> Stop {
 ///
 /// # Safety
 ///
-/// [`is_ready`]. Of `to` and `from` each byte belongs to Rust and is the caller's to write, or to read, or else it lies outside of all
+/// Of `to` and `from` each byte belongs to Rust and is the caller's to write, or to read, or else it lies outside of all
 /// that Rust knows of, and may be written, or read, if it is there; the two do not overlap.
 #[inline]
-pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> Result<(), Stop> {
-    // SAFETY: the caller's promise.
-    let Outcome { first: left, why } = unsafe { arch::copy_now(to, from, len) };
+pub(crate) unsafe fn copy(ready: Ready, to: *mut u8, from: *const u8, len: usize) -> Result<(), Stop> {
+    // SAFETY: the caller's promise; the handler is installed.
+    let Outcome { first: left, why } = unsafe { arch::copy_now(ready.0, to, from, len) };
     if left == 0 { Ok(()) } else { Err(stop(left, why)) }
 }
 
@@ -264,9 +264,9 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> Result<()
 ///
 /// As for `to` of [`copy`].
 #[inline]
-pub(crate) unsafe fn fill(to: *mut u8, byte: u8, len: usize) -> Result<(), Stop> {
-    // SAFETY: the caller's promise.
-    let Outcome { first: left, why } = unsafe { arch::fill_now(to, byte, len) };
+pub(crate) unsafe fn fill(ready: Ready, to: *mut u8, byte: u8, len: usize) -> Result<(), Stop> {
+    // SAFETY: the caller's promise; the handler is installed.
+    let Outcome { first: left, why } = unsafe { arch::fill_now(ready.0, to, byte, len) };
     if left == 0 { Ok(()) } else { Err(stop(left, why)) }
 }
 
@@ -276,8 +276,8 @@ pub(crate) unsafe fn fill(to: *mut u8, byte: u8, len: usize) -> Result<(), Stop>
 ///
 /// As for `from` of [`copy`] for a load, as for both otherwise.
 #[inline]
-pub(crate) unsafe fn word(place: *mut u8, size: usize, access: Access) -> Result<usize, Stop> {
-    // SAFETY: the caller's promise.
+pub(crate) unsafe fn word(_: Ready, place: *mut u8, size: usize, access: Access) -> Result<usize, Stop> {
+    // SAFETY: the caller's promise; the handler is installed.
     let Outcome { first: value, why } = unsafe { arch::word_now(place, size, access) };
     if why == 0 { Ok(value) } else { Err(Stop { write: access != Access::Load, ..stop(size, why) }) }
 }

@@ -1,14 +1,17 @@
 //! Where there are no instructions of our own: by a system call that copies between processes, ours being both. Slower, and words
 //! cannot be reached.
 
-use super::Access;
+use super::{Access, Ready};
 use crate::access_fault::{FaultKind, Stop};
+use core::num::NonZeroUsize;
 
 pub(crate) const HANDLED: bool = false;
 pub(crate) const WORKS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 pub(crate) const WORDS: bool = false;
 
-pub(super) fn detect() {}
+pub(super) fn detect() -> NonZeroUsize {
+    NonZeroUsize::MIN
+}
 
 pub(crate) fn recovery(_place: usize) -> Option<usize> {
     None
@@ -17,7 +20,7 @@ pub(crate) fn recovery(_place: usize) -> Option<usize> {
 /// # Safety
 ///
 /// As `copy` of `own.rs`.
-pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> Result<(), Stop> {
+pub(crate) unsafe fn copy(_: Ready, to: *mut u8, from: *const u8, len: usize) -> Result<(), Stop> {
     // SAFETY: the caller's promise.
     unsafe { way::copy(to, from, len) }
 }
@@ -25,13 +28,13 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> Result<()
 /// # Safety
 ///
 /// As `fill` of `own.rs`.
-pub(crate) unsafe fn fill(to: *mut u8, byte: u8, len: usize) -> Result<(), Stop> {
+pub(crate) unsafe fn fill(ready: Ready, to: *mut u8, byte: u8, len: usize) -> Result<(), Stop> {
     let bytes = [byte; 512];
     let mut done = 0_usize;
     while done < len {
         let step = bytes.len().min(len.saturating_sub(done));
         // SAFETY: the caller's promise; the first bytes of an array.
-        let copied = unsafe { copy(to.wrapping_add(done), bytes.as_ptr(), step) };
+        let copied = unsafe { copy(ready, to.wrapping_add(done), bytes.as_ptr(), step) };
         if let Err(stop) = copied {
             let left = len.saturating_sub(done).saturating_sub(step).saturating_add(stop.left);
             return Err(Stop { left, ..stop });
@@ -44,7 +47,7 @@ pub(crate) unsafe fn fill(to: *mut u8, byte: u8, len: usize) -> Result<(), Stop>
 /// # Safety
 ///
 /// None: nothing is done.
-pub(crate) unsafe fn word(_place: *mut u8, size: usize, access: Access) -> Result<usize, Stop> {
+pub(crate) unsafe fn word(_: Ready, _place: *mut u8, size: usize, access: Access) -> Result<usize, Stop> {
     Err(Stop { left: size, kind: FaultKind::Other, write: access != Access::Load })
 }
 

@@ -5,7 +5,7 @@ use super::errno::Errno;
 use super::{SIGNALS, context, is_late, kind, of_fault};
 use crate::access_fault::Installed;
 use crate::error::{ErrorKind, Failure};
-use crate::os::copying;
+use crate::os::copying::{self, Ready};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -15,13 +15,12 @@ use core::sync::atomic::{AtomicI32, Ordering};
 static INSTALLING: AtomicI32 = AtomicI32::new(0);
 
 /// Lets faults in our copies end in errors from now on. Nothing is done the second time.
-pub(crate) fn install() -> Result<(), Failure> {
-    if copying::is_ready() {
-        return Ok(());
+pub(crate) fn install() -> Result<Ready, Failure> {
+    if let Some(ready) = copying::ready() {
+        return Ok(ready);
     }
     if !copying::HANDLED {
-        copying::set_ready();
-        return Ok(());
+        return Ok(copying::set_ready());
     }
     // A handler that ran in the midst of it and copied would wait for the thread that it interrupts.
     let held_back = HeldBack::all()?;
@@ -34,10 +33,7 @@ pub(crate) fn install() -> Result<(), Failure> {
         }
         crate::os::yield_now();
     }
-    let done = install_for_both();
-    if done.is_ok() {
-        copying::set_ready();
-    }
+    let done = install_for_both().map(|()| copying::set_ready());
     INSTALLING.store(0, Ordering::Release);
     drop(held_back);
     done.map_err(|errno| errno.system(ErrorKind::System).detail("the signal handler could not be installed"))
@@ -118,7 +114,7 @@ fn set(signal: c_int, new: &Action) -> Result<Action, Errno> {
 
 /// Who catches faults now.
 pub(crate) fn installed() -> Result<Installed, Failure> {
-    if !copying::is_ready() {
+    if copying::ready().is_none() {
         return Ok(Installed::No);
     }
     if !copying::HANDLED {

@@ -3,7 +3,7 @@
 use super::sys;
 use crate::access_fault::{FaultKind, Installed};
 use crate::error::{ErrorKind, Failure};
-use crate::os::copying;
+use crate::os::copying::{self, Ready};
 use core::sync::atomic::{AtomicBool, Ordering};
 use windows_sys::Win32::Foundation::{
     EXCEPTION_ACCESS_VIOLATION, EXCEPTION_IN_PAGE_ERROR, STATUS_GUARD_PAGE_VIOLATION,
@@ -17,9 +17,9 @@ const CONTINUE_EXECUTION: i32 = -1;
 static ADDED: AtomicBool = AtomicBool::new(false);
 
 /// Two threads may add the handler at once: the second one never finds anything to do.
-pub(crate) fn install() -> Result<(), Failure> {
-    if copying::is_ready() {
-        return Ok(());
+pub(crate) fn install() -> Result<Ready, Failure> {
+    if let Some(ready) = copying::ready() {
+        return Ok(ready);
     }
     if copying::HANDLED && !ADDED.load(Ordering::Acquire) {
         // SAFETY: `handler` is there for ever, and does what a vectored handler may.
@@ -28,14 +28,13 @@ pub(crate) fn install() -> Result<(), Failure> {
         })?;
         ADDED.store(true, Ordering::Release);
     }
-    copying::set_ready();
-    Ok(())
+    Ok(copying::set_ready())
 }
 
 /// Whether another was added in front of it cannot be seen.
 #[expect(clippy::unnecessary_wraps, reason = "the other systems can fail")]
 pub(crate) fn installed() -> Result<Installed, Failure> {
-    Ok(if copying::is_ready() { Installed::Yes } else { Installed::No })
+    Ok(if copying::ready().is_some() { Installed::Yes } else { Installed::No })
 }
 
 /// # Safety

@@ -6,6 +6,7 @@
 
 use super::Outcome;
 use core::arch::global_asm;
+use core::num::NonZeroUsize;
 
 /// Of one width: a load.
 macro_rules! load {
@@ -244,13 +245,15 @@ declare! {
 words! { "C" }
 
 /// One way does for all.
-pub(crate) fn detect() {}
+pub(crate) fn detect() -> NonZeroUsize {
+    NonZeroUsize::MIN
+}
 
 /// # Safety
 ///
 /// As [`super::copy`].
 #[inline]
-pub(super) unsafe fn copy_now(to: *mut u8, from: *const u8, len: usize) -> Outcome {
+pub(super) unsafe fn copy_now(_: NonZeroUsize, to: *mut u8, from: *const u8, len: usize) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe { copy(to, from, len) }
 }
@@ -258,7 +261,7 @@ pub(super) unsafe fn copy_now(to: *mut u8, from: *const u8, len: usize) -> Outco
 /// # Safety
 ///
 /// As [`super::fill`].
-pub(super) unsafe fn fill_now(to: *mut u8, byte: u8, len: usize) -> Outcome {
+pub(super) unsafe fn fill_now(_: NonZeroUsize, to: *mut u8, byte: u8, len: usize) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe { fill(to, usize::from(byte), len) }
 }

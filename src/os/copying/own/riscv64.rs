@@ -7,6 +7,7 @@
 use super::{Given, Outcome};
 use crate::os::copying::Access;
 use core::arch::global_asm;
+use core::num::NonZeroUsize;
 
 /// Of one width: a load.
 macro_rules! load {
@@ -292,13 +293,15 @@ unsafe fn narrow(place: *mut u8, size: usize, change: Access) -> Outcome {
 }
 
 /// One way does for all.
-pub(crate) fn detect() {}
+pub(crate) fn detect() -> NonZeroUsize {
+    NonZeroUsize::MIN
+}
 
 /// # Safety
 ///
 /// As [`super::copy`].
 #[inline]
-pub(super) unsafe fn copy_now(to: *mut u8, from: *const u8, len: usize) -> Outcome {
+pub(super) unsafe fn copy_now(_: NonZeroUsize, to: *mut u8, from: *const u8, len: usize) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe { copy(to, from, len) }
 }
@@ -306,7 +309,7 @@ pub(super) unsafe fn copy_now(to: *mut u8, from: *const u8, len: usize) -> Outco
 /// # Safety
 ///
 /// As [`super::fill`].
-pub(super) unsafe fn fill_now(to: *mut u8, byte: u8, len: usize) -> Outcome {
+pub(super) unsafe fn fill_now(_: NonZeroUsize, to: *mut u8, byte: u8, len: usize) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe { fill(to, usize::from(byte), len) }
 }

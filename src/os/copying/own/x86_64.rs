@@ -11,7 +11,7 @@
 use super::Outcome;
 use core::arch::global_asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::num::NonZeroUsize;
 
 /// Of one width: load(rdi: place), swap(rdi, rsi: value), add(rdi, rsi), compare_exchange(rdi, rsi: expected, rdx: value), all
 /// -> rax: what was there, rdx: why not.
@@ -148,12 +148,22 @@ global_asm!(
     ".balign 64",
     function!("copy_avx"),
     "34:",
-    "cmp rdx, 16",
-    "jb 24b",
     "cmp rdx, 32",
-    "jbe 21b",
+    "jb 31f",
     "cmp rdx, 64",
-    "jbe 30b",
+    "ja 41f",
+    "vmovdqu ymm0, [rsi]",
+    "vmovdqu ymm1, [rsi + rdx - 32]",
+    "vmovdqu [rdi], ymm0",
+    "vmovdqu [rdi + rdx - 32], ymm1",
+    "xor eax, eax",
+    "vzeroupper",
+    "ret",
+    "31:",
+    "cmp edx, 16",
+    "jb 24b",
+    "jmp 21b",
+    "41:",
     "cmp rdx, rcx",
     "jae 39f",
     "35:",
@@ -391,12 +401,11 @@ declare! {
 
 words! { "sysv64" }
 
-/// From how many bytes on `rep movsb` and `rep stosb` are used: where the processor has fast ones, else never.
-static REP_FROM: AtomicUsize = AtomicUsize::new(usize::MAX);
-static WIDE: AtomicBool = AtomicBool::new(false);
+/// The way without AVX. All others have it, and are named by the number of bytes from which on they use `rep movsb` and `rep stosb`.
+const NARROW: usize = 1;
 
-/// Finds out which of the ways this processor does best. The answer is the same each time.
-pub(crate) fn detect() {
+/// Which of the ways this processor does best. The answer is the same each time.
+pub(crate) fn detect() -> NonZeroUsize {
     #[allow(unused_unsafe, reason = "safe in later versions of Rust")]
     // SAFETY: every processor of this architecture has the instruction.
     let most = unsafe { __cpuid(0) }.eax;
@@ -404,34 +413,38 @@ pub(crate) fn detect() {
     // SAFETY: as above.
     let features = unsafe { __cpuid(1) }.ecx;
     const SAVED_AND_AVX: u32 = 3 << 27;
+    let mut is_wide = false;
     if features & SAVED_AND_AVX == SAVED_AND_AVX {
         // SAFETY: the processor and the system have it, as the bit just looked at (OSXSAVE) says.
         let saved = unsafe { _xgetbv(0) };
         // The system saves the lower and the upper halves.
-        WIDE.store(saved & 6 == 6, Ordering::Relaxed);
+        is_wide = saved & 6 == 6;
+    }
+    if !is_wide {
+        return NonZeroUsize::MIN;
     }
     if most >= 7 {
         #[allow(unused_unsafe, reason = "safe in later versions of Rust")]
         // SAFETY: as above; there is such a leaf.
         let features = unsafe { __cpuid_count(7, 0) }.ebx;
         if features & 1 << 9 != 0 {
-            REP_FROM.store(FAST_REP_FROM, Ordering::Relaxed);
+            return FAST_REP_FROM;
         }
     }
+    NonZeroUsize::MAX
 }
 
 /// As measured: see `bench/`.
-const FAST_REP_FROM: usize = 2048;
+const FAST_REP_FROM: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 
 /// # Safety
 ///
 /// As [`super::copy`]; the handler is installed.
 #[inline]
-pub(super) unsafe fn copy_now(to: *mut u8, from: *const u8, len: usize) -> Outcome {
-    if WIDE.load(Ordering::Relaxed) {
-        let rep_from = REP_FROM.load(Ordering::Relaxed);
+pub(super) unsafe fn copy_now(way: NonZeroUsize, to: *mut u8, from: *const u8, len: usize) -> Outcome {
+    if way.get() > NARROW {
         // SAFETY: the caller's promise; the processor has the instructions.
-        unsafe { copy_avx(to, from, len, rep_from) }
+        unsafe { copy_avx(to, from, len, way.get()) }
     } else {
         // SAFETY: the caller's promise.
         unsafe { copy(to, from, len) }
@@ -441,9 +454,10 @@ pub(super) unsafe fn copy_now(to: *mut u8, from: *const u8, len: usize) -> Outco
 /// # Safety
 ///
 /// As [`super::fill`]; the handler is installed.
-pub(super) unsafe fn fill_now(to: *mut u8, byte: u8, len: usize) -> Outcome {
+pub(super) unsafe fn fill_now(way: NonZeroUsize, to: *mut u8, byte: u8, len: usize) -> Outcome {
+    let rep_from = if way.get() > NARROW { way.get() } else { usize::MAX };
     // SAFETY: the caller's promise.
-    unsafe { fill(to, usize::from(byte), len, REP_FROM.load(Ordering::Relaxed)) }
+    unsafe { fill(to, usize::from(byte), len, rep_from) }
 }
 
 #[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]

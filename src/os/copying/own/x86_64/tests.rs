@@ -138,13 +138,13 @@ fn run(signal: c_int, code: c_int) -> usize {
     for len in [0, 1, 3, 7, 12, 20, 40, 65, 130, 270] {
         at_each_instruction(Way::Narrow, len, (3, 17));
         at_each_instruction(Way::Fill(usize::MAX), len, (0, 5));
-        if super::WIDE.load(SeqCst) {
+        if super::detect().get() > super::NARROW {
             at_each_instruction(Way::Wide(usize::MAX), len, (1, 9));
         }
     }
     for place in [0, 7] {
         at_each_instruction(Way::Fill(80), 100, (0, place));
-        if super::WIDE.load(SeqCst) {
+        if super::detect().get() > super::NARROW {
             at_each_instruction(Way::Wide(80), 130, (place, place));
         }
     }
