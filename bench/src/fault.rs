@@ -11,6 +11,9 @@ pub(crate) fn run(bench: &mut Bench) {
             copy(bench, len, shift, aim);
         }
     }
+    for (len, aim) in [(64, 1.4), (4096, 1.05), (1 << 20, 1.02)] {
+        fill(bench, len, aim);
+    }
     word(bench);
     fault(bench);
 }
@@ -58,6 +61,20 @@ fn copy(bench: &mut Bench, len: usize, shift: usize, aim: f64) {
         black_box(&memory).try_copy_from(0, black_box(slice)).unwrap();
     });
     bench.group(format!("copy {} in{odd}", size(len)), vec![bare, ours]);
+}
+
+fn fill(bench: &mut Bench, len: usize, aim: f64) {
+    let mut pages = Pages::new(len).unwrap();
+    // SAFETY: pages of this function, to which nobody has references.
+    let memory = unsafe { RawMemoryMut::new(pages.as_mut_ptr(), len) };
+    let bare = Contender::new("limit: memset", || {
+        // SAFETY: `len` bytes of those pages.
+        unsafe { black_box(memory.as_mut_ptr()).write_bytes(black_box(1), black_box(len)) };
+    });
+    let ours = Contender::aiming("folio::RawMemoryMut::try_fill", aim, || {
+        black_box(&memory).try_fill(0, black_box(len), black_box(1)).unwrap();
+    });
+    bench.group(format!("fill {}", size(len)), vec![bare, ours]);
 }
 
 fn word(bench: &mut Bench) {

@@ -6,7 +6,7 @@ use folio::{Pages, Protection, page};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-const PAGES: usize = 4;
+const PAGES: usize = 24;
 
 /// Pages, and nobody's but the copies'.
 static MEMORY: LazyLock<RawMemoryMut<'static>> = LazyLock::new(|| {
@@ -23,11 +23,11 @@ fn grant(page: usize, protection: Protection) {
     unsafe { folio::protect(place, 1, protection) }.unwrap();
 }
 
-fuzz_target!(|input: (u16, u16, u8, u8, u8)| {
+fuzz_target!(|input: (u32, u32, u8, u8, u8)| {
     let (offset, len, hole, shift, what) = input;
     let all = MEMORY.len();
-    let offset = usize::from(offset) % (all + 1);
-    let len = usize::from(len).min(all - offset);
+    let offset = offset as usize % (all + 1);
+    let len = len as usize % (all - offset + 1);
     let (hole, shift, seed) = (usize::from(hole) % (PAGES + 1), usize::from(shift), what);
     let before: Vec<u8> = (0..all).map(|at| (at as u8).wrapping_mul(seed | 1)).collect();
     MEMORY.try_copy_from(0, &before).unwrap();

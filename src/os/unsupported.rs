@@ -322,8 +322,9 @@ impl Walk {
 pub(crate) mod fault {
     use crate::access_fault::Installed;
     use crate::error::Failure;
+    use crate::os::copying::Ready;
 
-    pub(crate) fn install() -> Result<super::copying::Ready, Failure> {
+    pub(crate) fn install() -> Result<Ready, Failure> {
         Err(super::unsupported())
     }
 

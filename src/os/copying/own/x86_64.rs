@@ -349,6 +349,64 @@ global_asm!(
     "jnz 67b",
     "mov rcx, -1",
     "jmp 52b",
+    // fill_avx(rdi: to, sil: byte, rdx: length, rcx: from how many on by `rep`): the same with wider stores
+    ".balign 64",
+    function!("fill_avx"),
+    "202:",
+    "cmp rdx, 32",
+    "jb 52b",
+    "movzx eax, sil",
+    "vmovd xmm0, eax",
+    "vpxor xmm1, xmm1, xmm1",
+    "vpshufb xmm0, xmm0, xmm1",
+    "cmp rdx, rcx",
+    "jae 58b",
+    "vinsertf128 ymm0, ymm0, xmm0, 1",
+    "vmovdqu [rdi], ymm0",
+    "cmp rdx, 128",
+    "ja 204f",
+    "cmp rdx, 64",
+    "jbe 203f",
+    "vmovdqu [rdi + 32], ymm0",
+    "vmovdqu [rdi + rdx - 64], ymm0",
+    "203:",
+    "vmovdqu [rdi + rdx - 32], ymm0",
+    "xor eax, eax",
+    "vzeroupper",
+    "ret",
+    "204:",
+    "mov eax, edi",
+    "and eax, 31",
+    "sub rax, 32",
+    "205:",
+    "sub rdi, rax",
+    "add rdx, rax",
+    "206:",
+    "cmp rdx, 128",
+    "jbe 209f",
+    ".balign 16",
+    "207:",
+    "vmovdqa [rdi], ymm0",
+    "vmovdqa [rdi + 32], ymm0",
+    "vmovdqa [rdi + 64], ymm0",
+    "vmovdqa [rdi + 96], ymm0",
+    "208:",
+    "sub rdi, -128",
+    "add rdx, -128",
+    "212:",
+    "cmp rdx, 128",
+    "ja 207b",
+    "209:",
+    "vmovdqu [rdi + rdx - 128], ymm0",
+    "vmovdqu [rdi + rdx - 96], ymm0",
+    "vmovdqu [rdi + rdx - 64], ymm0",
+    "vmovdqu [rdi + rdx - 32], ymm0",
+    "xor eax, eax",
+    "vzeroupper",
+    "ret",
+    "213:",
+    "vzeroupper",
+    "jmp 66b",
     // A byte that could not be read, or written.
     "72:",
     "mov rax, rdx",
@@ -386,6 +444,9 @@ global_asm!(
     entry!("92b", "58b", "66b"),
     entry!("59b", "64b", "65b"),
     entry!("67b", "68b", "73b"),
+    entry!("202b", "205b", "213b"),
+    entry!("206b", "208b", "213b"),
+    entry!("212b", "213b", "213b"),
     entry!("74b", "75b", "72b"),
     entry!("75b", "76b", "73b"),
     ".long 0, 0, 0",
@@ -395,6 +456,7 @@ declare! {
     extern "sysv64" {
         fn copy_avx(to: *mut u8, from: *const u8, len: usize, rep_from: usize) -> Outcome;
         fn copy(to: *mut u8, from: *const u8, len: usize) -> Outcome;
+        fn fill_avx(to: *mut u8, byte: usize, len: usize, rep_from: usize) -> Outcome;
         fn fill(to: *mut u8, byte: usize, len: usize, rep_from: usize) -> Outcome;
     }
 }
@@ -435,7 +497,7 @@ pub(crate) fn detect() -> NonZeroUsize {
 }
 
 /// As measured: see `bench/`.
-const FAST_REP_FROM: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+const FAST_REP_FROM: NonZeroUsize = NonZeroUsize::new(65536).unwrap();
 
 /// # Safety
 ///
@@ -455,9 +517,13 @@ pub(super) unsafe fn copy_now(way: NonZeroUsize, to: *mut u8, from: *const u8, l
 ///
 /// As [`super::fill`]; the handler is installed.
 pub(super) unsafe fn fill_now(way: NonZeroUsize, to: *mut u8, byte: u8, len: usize) -> Outcome {
-    let rep_from = if way.get() > NARROW { way.get() } else { usize::MAX };
-    // SAFETY: the caller's promise.
-    unsafe { fill(to, usize::from(byte), len, rep_from) }
+    if way.get() > NARROW {
+        // SAFETY: the caller's promise; the processor has the instructions.
+        unsafe { fill_avx(to, usize::from(byte), len, way.get()) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { fill(to, usize::from(byte), len, usize::MAX) }
+    }
 }
 
 #[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]

@@ -1,6 +1,6 @@
 //! Step by step through the copies, by the processor's trap flag: at each instruction in turn comes a signal that is no fault.
 
-use super::{Outcome, copy, copy_avx, fill};
+use super::{Outcome, copy, copy_avx, fill, fill_avx};
 use core::arch::asm;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -85,6 +85,7 @@ enum Way {
     Narrow,
     Wide(usize),
     Fill(usize),
+    WideFill(usize),
 }
 
 /// One copy in the midst of which the signal comes, after `n` steps; looks whether all is as it says. Whether it came so far.
@@ -104,6 +105,8 @@ fn copy_with(way: Way, len: usize, (from_at, to_at): (usize, usize), n: usize) -
         Way::Wide(rep_from) => unsafe { copy_avx(target, source, len, rep_from) },
         // SAFETY: as above.
         Way::Fill(rep_from) => unsafe { fill(target, 0xEF, len, rep_from) },
+        // SAFETY: as above; the processor has AVX.
+        Way::WideFill(rep_from) => unsafe { fill_avx(target, 0xEF, len, rep_from) },
     };
     clear_trap_flag();
     let came = STEPS.load(SeqCst) == 0;
@@ -111,7 +114,7 @@ fn copy_with(way: Way, len: usize, (from_at, to_at): (usize, usize), n: usize) -
     let what = (way, len, from_at, to_at, n, left);
     let copied = &to[to_at..][..done];
     match way {
-        Way::Fill(_) => assert!(copied.iter().all(|&byte| byte == 0xEF), "{what:?}"),
+        Way::Fill(_) | Way::WideFill(_) => assert!(copied.iter().all(|&byte| byte == 0xEF), "{what:?}"),
         _ => assert!(copied == &from[from_at..][..done], "{what:?}"),
     }
     assert!(to[..to_at].iter().chain(&to[to_at + len..]).all(|&byte| byte == 0), "{what:?}: too far");
@@ -140,12 +143,14 @@ fn run(signal: c_int, code: c_int) -> usize {
         at_each_instruction(Way::Fill(usize::MAX), len, (0, 5));
         if super::detect().get() > super::NARROW {
             at_each_instruction(Way::Wide(usize::MAX), len, (1, 9));
+            at_each_instruction(Way::WideFill(usize::MAX), len, (0, 5));
         }
     }
     for place in [0, 7] {
         at_each_instruction(Way::Fill(80), 100, (0, place));
         if super::detect().get() > super::NARROW {
             at_each_instruction(Way::Wide(80), 130, (place, place));
+            at_each_instruction(Way::WideFill(80), 100, (0, place));
         }
     }
     TAKEN.load(SeqCst)
