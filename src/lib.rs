@@ -129,6 +129,11 @@ mod mapped_file;
 #[macro_use]
 mod os;
 pub mod page;
+#[cfg(feature = "collections")]
+mod page_allocator;
+mod page_pool;
+#[cfg(feature = "collections")]
+mod paged_vec;
 mod pages;
 mod protection;
 mod range;
@@ -148,6 +153,12 @@ pub use mapped_file::MappedFile;
 #[cfg(feature = "std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use os::AsFile;
+#[cfg(feature = "collections")]
+#[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
+pub use page_allocator::PageAllocator;
+#[cfg(feature = "collections")]
+#[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
+pub use paged_vec::PagedVec;
 #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
 pub use pages::MmapExecMut;
 #[cfg(feature = "allow_exec")]
