@@ -156,9 +156,12 @@ pub use os::AsFile;
 #[cfg(feature = "collections")]
 #[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
 pub use page_allocator::PageAllocator;
+#[cfg(feature = "zerocopy")]
+#[cfg_attr(docsrs, doc(cfg(feature = "zerocopy")))]
+pub use paged_vec::FrozenVec;
 #[cfg(feature = "collections")]
 #[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
-pub use paged_vec::PagedVec;
+pub use paged_vec::{Drain, ExtractIf, IntoIter, PagedVec, Splice};
 #[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
 pub use pages::MmapExecMut;
 #[cfg(feature = "allow_exec")]

@@ -16,6 +16,8 @@ mod map;
 mod options;
 mod origin;
 mod part;
+#[cfg(feature = "zerocopy")]
+mod plain;
 mod reserve;
 mod resize;
 mod shared;
@@ -38,6 +40,9 @@ pub use reserve::ReservedExec;
 pub use reserve::{PartState, Parts, Reservation, ReservationPart, Reserved, ReservedMut, ReservedNone};
 pub use shared::{SharedPages, SharedPagesMut};
 pub use upkeep::FreedLazily;
+
+#[cfg(feature = "collections")]
+pub(crate) use part::resolve;
 
 use crate::error::{Error, Result};
 use crate::guard::LockGuard;

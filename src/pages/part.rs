@@ -47,7 +47,7 @@ impl Map {
 }
 
 /// The bounds as offsets from 0 to `len`; `None` where they reach beyond that, or end before they start.
-pub(super) fn resolve(part: &impl RangeBounds<usize>, len: usize) -> Option<Range<usize>> {
+pub(crate) fn resolve(part: &impl RangeBounds<usize>, len: usize) -> Option<Range<usize>> {
     let start = match part.start_bound() {
         Bound::Included(&at) => at,
         Bound::Excluded(&at) => at.checked_add(1)?,
