@@ -40,22 +40,10 @@ impl PageAllocator {
         Shape::of(self, layout).map_or(0, |shape| shape.committed)
     }
 
-    /// How the mapping of an allocation lies: bytes below its first one, bytes with memory, bytes behind them, all of which together
-    /// are what is mapped; `None` where more than unmapping has to be done at its end.
-    pub(crate) fn extent(&self, layout: Layout) -> Option<(usize, usize, usize)> {
-        let shape = Shape::of(self, layout).ok()?;
-        Some((0, shape.committed, shape.whole.bytes().checked_sub(shape.committed)?))
-    }
-
     /// Zeroed memory for `layout.size()` bytes, not 0: as many as [`committed`](Self::committed) says.
     pub(crate) fn make(&self, layout: Layout) -> Result<NonNull<u8>> {
         let failed = |failure: Failure| failure.during(Operation::Allocate, None, None);
         let shape = Shape::of(self, layout).map_err(failed)?;
-        if layout.align() > crate::page::size() {
-            let pages = crate::MmapOptions::new(shape.whole.bytes()).align(layout.align()).map_mut()?;
-            return NonNull::new(pages.into_raw_parts().as_ptr())
-                .ok_or_else(|| failed(Failure::invalid("nowhere")));
-        }
         os::map(shape.whole, Protection::READ_WRITE).map_err(failed)
     }
 
@@ -71,9 +59,6 @@ impl PageAllocator {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<u8>> {
-        if self.room(old) == self.room(new) {
-            return Ok(place);
-        }
         let longer = self.make(new)?;
         // SAFETY: two mappings, at least that long.
         unsafe { core::ptr::copy_nonoverlapping(place.as_ptr(), longer.as_ptr(), old.size()) };
@@ -87,39 +72,18 @@ impl PageAllocator {
     /// # Safety
     ///
     /// As [`lengthen`](Self::lengthen), but that `new` is smaller, and not 0.
-    pub(crate) unsafe fn shorten(&self, place: NonNull<u8>, old: Layout, new: Layout) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.discard(place, old, new.size()) }?;
-        let (from, to) = (self.room(new), self.room(old));
-        if let Some(gone) = to.checked_sub(from).filter(|&len| len > 0) {
-            let pages = crate::range::PageRange::touching(place.addr().get().saturating_add(from), gone)
-                .map_err(|failure| failure.during(Operation::Resize, None, None))?;
-            // SAFETY: the caller's promise.
-            unsafe { os::unmap_part(pages) }
-                .map_err(|failure| failure.during(Operation::Resize, Some(pages), None))?;
-        }
+    pub(crate) unsafe fn shorten(&self, _place: NonNull<u8>, _old: Layout, _new: Layout) -> Result<()> {
         Ok(())
     }
 
     /// Gives the memory of whole pages back behind the first `kept` bytes, which read as zeroes then, and can be written to again
-    /// without asking: they stay committed. After a failure so do all but those that the error says are changed, which may grant
-    /// nothing.
+    /// without asking: they stay committed.
     ///
     /// # Safety
     ///
     /// As [`lengthen`](Self::lengthen); what is behind `kept` bytes is not used meanwhile, and has lost its content.
-    pub(crate) unsafe fn discard(&self, place: NonNull<u8>, layout: Layout, kept: usize) -> Result<()> {
-        let mask = crate::page::mask();
-        let first = kept.saturating_add(mask) & !mask;
-        let Some(len) = self.committed(layout).checked_sub(first).filter(|&len| len > 0) else {
-            return Ok(());
-        };
-        let failed = |failure: Failure, pages| failure.during(Operation::Decommit, pages, None);
-        let pages = crate::range::PageRange::touching(place.addr().get().saturating_add(first), len)
-            .map_err(|failure| failed(failure, None))?;
-        // SAFETY: the caller's promise.
-        unsafe { os::discard(pages, Protection::READ_WRITE, false) }
-            .map_err(|not| failed(not.failure, Some(pages)))
+    pub(crate) unsafe fn discard(&self, _place: NonNull<u8>, _layout: Layout, _kept: usize) -> Result<()> {
+        Ok(())
     }
 
     /// Ends an allocation. (What the system refuses to take is told as drops of mappings tell it.)
