@@ -12,6 +12,7 @@ use crate::advice::Advice;
 use core::alloc::Layout;
 use core::ffi::CStr;
 use core::fmt;
+use core::num::NonZeroU32;
 use options::{Bytes, Name};
 use shape::Shape;
 
@@ -115,7 +116,8 @@ pub struct PageAllocator {
     name: Option<Name>,
     guard_before: Bytes,
     guard_after: Bytes,
-    node: Option<u32>,
+    /// Its number and 1.
+    node: Option<NonZeroU32>,
     advice: Option<Advice>,
     huge: bool,
     locked: bool,
@@ -193,7 +195,8 @@ impl PageAllocator {
     /// allocation fails.
     #[must_use]
     pub const fn numa_node(mut self, node: u32) -> Self {
-        self.node = Some(node);
+        // The largest number of all is none that a node has, nor is the one before.
+        self.node = NonZeroU32::new(node.saturating_add(1));
         self
     }
 
@@ -268,6 +271,11 @@ impl PageAllocator {
     }
 
     #[inline]
+    fn node_number(&self) -> Option<u32> {
+        self.node.map(|number| number.get().saturating_sub(1))
+    }
+
+    #[inline]
     fn is_locked(&self) -> bool {
         self.locked
     }
@@ -291,7 +299,7 @@ impl fmt::Debug for PageAllocator {
             .field("reserved", &self.reserved)
             .field("huge_pages", &self.huge)
             .field("advice", &self.advice)
-            .field("numa_node", &self.node)
+            .field("numa_node", &self.node_number())
             .field("name", &self.name)
             .field("locked", &self.locked)
             .field("guard_before", &self.guard_before.bytes())

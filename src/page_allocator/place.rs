@@ -152,12 +152,11 @@ impl PageAllocator {
                 _ => return os::map(len, protection),
             }
         }
-        let request = Request { place, node: self.node, ..Request::new(len, protection) };
+        let request = Request { place, node: self.node_number(), ..Request::new(len, protection) };
         // SAFETY: `lay` asks for no place that has something in it.
-        let (base, attached) = unsafe { os::map_with(&request) }?;
-        // Without a file there is nothing to be kept.
-        drop(attached);
-        Ok(base)
+        let mapped = unsafe { os::map_with(&request) };
+        // Without a file nothing has to be kept beside.
+        mapped.map(|(base, _)| base)
     }
 
     /// Pages of which the byte behind `before` others is on a multiple of `align`.
