@@ -284,6 +284,23 @@ fn hold(range: PageRange, how: fn(PageRange) -> core::result::Result<(), Failure
     }
 }
 
+/// Lets pages that have a lock be moved by the system, which takes the lock along: counts it where they are then.
+#[cfg(feature = "collections")]
+pub(crate) fn moving(
+    from: PageRange,
+    to: PageRange,
+    moved: impl FnOnce() -> core::result::Result<(), Failure>,
+) -> core::result::Result<(), Failure> {
+    let life = os::life();
+    // Before they are there, when nothing is lost by a refusal.
+    book::change(life, |counts| counts.add(pages(to)))?;
+    let done = moved();
+    let left = if done.is_ok() { from } else { to };
+    // There is nothing to be unlocked any more, or not yet. (A refusal, for want of memory, leaves a count that is never asked for.)
+    let _counted = book::change(life, |counts| counts.subtract(pages(left), false, |_| {}));
+    done
+}
+
 /// Takes one lock from each page, and unlocks those that nobody holds then; with `idle_too`, also those that nobody held.
 ///
 /// The book stays open meanwhile: a lock that somebody begins on the same pages comes before the subtraction, or after the

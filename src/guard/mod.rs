@@ -14,6 +14,8 @@ mod tests;
 pub use fence::{guard, seal, unguard};
 #[cfg(feature = "std")]
 pub use keyed::{KeyGuard, KeyGuardMut, KeyedPages};
+#[cfg(feature = "collections")]
+pub(crate) use lock::moving;
 pub use lock::{LockGuard, lock, lock_available, lock_on_fault, unlock};
 pub(crate) use protect::unknown_bits;
 pub use protect::{ProtectGuard, protect, protect_with_handle};

@@ -27,6 +27,9 @@
 //!                                               they are address space only, and nothing that the system counts as promised
 //! decommit(PageRange)                           unsafe; makes such address space of pages again; after a failure those in
 //!                                               `changed` may have lost what they held, or (`Unmapped`) their addresses
+//! vacate(PageRange, Protection)                 unsafe; memory that can be written reads as zeroes then and grants the protection or
+//!                                               more, but for what is `changed` after a failure, which has no memory; it is never
+//!                                               lost
 //! protect(PageRange, Protection)                unsafe; a failure says what is changed nevertheless
 //! Access                                        what a page grants, with the bits that only this system knows; COPY and EQ
 //! accesses(PageRange, to, found)                calls `found` with the runs of pages of equal access, ascending, clipped to the
@@ -62,6 +65,10 @@
 //! unmaps_together() -> bool                     whether `unmap` takes neighbours that were mapped one by one
 //! lengthen(PageRange, PageLen, moving)          unsafe; a longer mapping of private zeroed pages, elsewhere only if `moving`;
 //!                                               ErrorKind::Unsupported where that is to be done by copying
+//! moves_pages() -> bool                         whether `move_pages` does
+//! move_pages(PageRange, PageRange)              unsafe; such pages to the place of others, which become theirs, longer if that is;
+//!                                               after a failure the latter are still the caller's, but for what is `changed`
+//! transparent_unit() -> Option<usize>           the size of the larger pages that long aligned memory is given; the same for ever
 //! flush_reads() -> bool                         with `allow_exec`: whether the next one reads the bytes
 //! flush_instructions(NonNull<[u8]>)             with `allow_exec`: unsafe; lets what was written be executed. (Bytes, not pages: a
 //!                                               cache has finer lines)

@@ -174,6 +174,13 @@ pub(crate) unsafe fn decommit(_range: PageRange) -> Result<(), Failure> {
 /// # Safety
 ///
 /// None: nothing is done.
+pub(crate) unsafe fn vacate(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
+    Err(unsupported())
+}
+
+/// # Safety
+///
+/// None: nothing is done.
 pub(crate) unsafe fn protect(_range: PageRange, _protection: Protection) -> Result<(), Failure> {
     Err(unsupported())
 }
@@ -295,7 +302,9 @@ pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
 pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
-pub(crate) use super::unmovable::lengthen;
+pub(crate) use super::unmovable::{
+    lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
+};
 
 /// Never made: `new` fails.
 pub(crate) struct Walk;

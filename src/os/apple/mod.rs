@@ -22,12 +22,14 @@ pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
     dumps_chosen_when_mapped, give_back, install_guard, keep_out_of_core_dumps, life, lock,
     no_lock_on_fault as lock_on_fault, populate, release, resident, seal_unsupported as seal, unmap,
-    unmap_part, wipe_on_fork, yield_now,
+    unmap_part, vacate, wipe_on_fork, yield_now,
 };
 pub(crate) use super::unix::{
     Attached, file_facts, flush, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
 };
-pub(crate) use super::unmovable::lengthen;
+pub(crate) use super::unmovable::{
+    lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
+};
 pub(crate) use change::{map, map_at, map_with, protect, remove_guard, unlock};
 #[cfg(feature = "allow_exec")]
 pub(crate) use icache::flush_instructions;

@@ -26,12 +26,12 @@ pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
     dumps_chosen_when_mapped, give_back, install_guard, keep_out_of_core_dumps, life, lock, map,
     map_at_if_free as map_at, no_lock_on_fault as lock_on_fault, populate, protect, release, remove_guard,
-    resident, seal_unsupported as seal, unlock, unmap, unmap_part, wipe_on_fork, yield_now,
+    resident, seal_unsupported as seal, unlock, unmap, unmap_part, vacate, wipe_on_fork, yield_now,
 };
 pub(crate) use super::unix::{
     Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
 };
-pub(crate) use super::unmovable::lengthen;
+pub(crate) use super::unmovable::{lengthen, move_pages, moves_pages, superpage as transparent_unit};
 
 /// A process, held on to by its number and the time of its start.
 pub(crate) type Target = sysctl::Target<Native>;

@@ -30,12 +30,14 @@ pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
     dumps_chosen_when_mapped, give_back, install_guard, keep_out_of_core_dumps, life, lock, map,
     map_at_wish as map_at, no_lock_on_fault as lock_on_fault, populate, protect, release, remove_guard,
-    resident, seal_unsupported as seal, unlock, unmap, unmap_part, wipe_on_fork, yield_now,
+    resident, seal_unsupported as seal, unlock, unmap, unmap_part, vacate, wipe_on_fork, yield_now,
 };
 pub(crate) use super::unix::{
     Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
 };
-pub(crate) use super::unmovable::lengthen;
+pub(crate) use super::unmovable::{
+    lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
+};
 pub(crate) use files::Target;
 
 /// A walk over the regions that overlap a range. Allocates one buffer for the list; with names, a few small ones for each

@@ -42,8 +42,8 @@ pub(crate) use process::{Target, process_id};
 pub(crate) use request::{
     Attached, file_facts, flush, map_with, name, prefer_huge, read_in, unmaps_together,
 };
-pub(crate) use reserve::{commit, decommit};
-pub(crate) use resize::lengthen;
+pub(crate) use reserve::{commit, decommit, vacate};
+pub(crate) use resize::{lengthen, move_pages, moves_pages, transparent_unit};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };

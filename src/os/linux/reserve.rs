@@ -55,6 +55,23 @@ pub(crate) unsafe fn decommit(range: PageRange) -> Result<(), Failure> {
     }
 }
 
+/// Takes the memory from pages, and with it what they hold, but never their addresses; they grant the protection then, or more. (So
+/// they stay counted as promised, as they do not after [`decommit`]; but what was said of them stays said, and they stay one mapping
+/// with their neighbours.)
+///
+/// # Safety
+///
+/// The pages are the caller's, private and anonymous, can be read and written, and nobody uses them.
+pub(crate) unsafe fn vacate(range: PageRange, protection: Protection) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { super::discard(range, protection, false) }.map_err(|refused| refused.failure)?;
+    if protection != Protection::READ_WRITE {
+        // To grant more is allowed. SAFETY: the caller's promise.
+        let _protected = unsafe { change::protect(range, protection) };
+    }
+    Ok(())
+}
+
 /// The kernel looks at its limits before it takes the old pages away; but when it lacks memory of its own after that, they are gone
 /// (`vms_abort_munmap_vmas`; before 6.12, `mmap_region`), and somebody else could be given their addresses.
 #[cold]

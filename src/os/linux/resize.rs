@@ -1,7 +1,11 @@
 //! Making mappings longer, and moving them.
 
+use super::change::map_at;
+use super::process::Target;
+use super::walk::query;
 use super::{sys, why};
 use crate::error::{ErrorKind, Failure};
+use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use core::ptr::NonNull;
 use rustix::io::Errno;
@@ -17,6 +21,50 @@ pub(crate) unsafe fn lengthen(range: PageRange, len: PageLen, moving: bool) -> R
         Ok(place) => NonNull::new(place).ok_or_else(|| Failure::new(ErrorKind::System)),
         Err(errno) => Err(not_lengthened(range, len, moving, errno)),
     }
+}
+
+/// Whether pages can be moved to a place.
+pub(crate) const fn moves_pages() -> bool {
+    true
+}
+
+/// Moves pages to a place, with all that was said of them; the mapping becomes longer there if the place is. What is new is as what
+/// was there, and zeroed. Where the pages were is a hole then.
+///
+/// After a failure the pages are where they were, and the place is still the caller's unless it is what the failure says is changed.
+///
+/// # Safety
+///
+/// Both ranges are the caller's; private anonymous memory that nobody relies on to be where it is, and address space without access
+/// that is at least as long, of a mapping of its own.
+pub(crate) unsafe fn move_pages(range: PageRange, place: PageRange) -> Result<(), Failure> {
+    // SAFETY: the caller's promise; two mappings do not overlap.
+    match unsafe { sys::remap_to(range, place) } {
+        Ok(()) => Ok(()),
+        Err(errno) => Err(not_moved(range, place, errno)),
+    }
+}
+
+/// The kernel unmaps what is at the place after some of its checks, and before others (`mremap_to`).
+#[cold]
+fn not_moved(range: PageRange, place: PageRange, errno: Errno) -> Failure {
+    let failure = match place.page_len() {
+        Ok(len) => not_lengthened(range, len, true, errno),
+        Err(failure) => failure,
+    };
+    let is_there = match query(&Target::CURRENT, PageRange::containing(place.first())) {
+        Ok(Some(region)) => region.protection().is_empty() && region.last() >= place.last(),
+        // Unknown: rather too little is given back than what is somebody else's.
+        Ok(None) | Err(_) => false,
+    };
+    if is_there || map_at(place, Protection::NONE).is_ok() { failure } else { failure.changed(place) }
+}
+
+/// From what size on, and in pieces of what size, memory for which no page size is asked can have larger pages: those of the second
+/// level of page tables, with the pages of 4 KiB that nearly all machines have (with others they are larger, but there are some of this
+/// size since Linux 6.8).
+pub(crate) const fn transparent_unit() -> Option<usize> {
+    Some(2 << 20)
 }
 
 #[cold]

@@ -215,6 +215,21 @@ pub(super) unsafe fn remap(range: PageRange, len: usize, moving: bool) -> io::Re
     Ok(core::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(place.to_ne_bytes())))
 }
 
+/// `mremap` to a place, which is replaced. By numbers, as above.
+///
+/// # Safety
+///
+/// Both ranges are the caller's, do not overlap, and nobody relies on where the pages of the one are, nor uses those of the other.
+pub(super) unsafe fn remap_to(range: PageRange, target: PageRange) -> io::Result<()> {
+    /// `MREMAP_MAYMOVE | MREMAP_FIXED`.
+    const THERE: usize = 3;
+    injected("mremap")?;
+    let (first, old, len) = (word(range.first()), word(range.len()), word(target.len()));
+    let there = word(target.first());
+    // SAFETY: the caller's promise; nothing but the two ranges is touched (mremap(2)).
+    result(unsafe { libc::syscall(libc::SYS_mremap, first, old, len, word(THERE), there) }).map(drop)
+}
+
 /// `mseal`, Linux 6.10; the number is the same on every processor that folio's users have.
 ///
 /// # Safety

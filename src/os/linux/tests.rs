@@ -797,3 +797,54 @@ mod generated {
         }
     }
 }
+
+/// After a refusal, whose the place is that pages were to be moved to.
+#[test]
+fn a_place_for_pages_is_kept_lost_or_told_lost() {
+    use super::resize::move_pages;
+    use crate::os::{inject, map, map_at, unmap};
+    use crate::range::{PageLen, PageRange};
+    let len = PageLen::covering(3 * crate::page::size()).unwrap();
+    let range_of = |place: core::ptr::NonNull<u8>| PageRange::starting_at(place.addr().get(), len).unwrap();
+    // A place that no other test comes to.
+    let place = PageRange::starting_at(41 << if usize::BITS == 64 { 37 } else { 25 }, len).unwrap();
+    for case in 0..4 {
+        let from = map(len, Protection::READ_WRITE).unwrap();
+        let source = range_of(from);
+        // SAFETY: just mapped.
+        unsafe { from.write(7) };
+        map_at(place, Protection::NONE).unwrap();
+        if case > 0 {
+            inject::just_before("mremap", move || {
+                if case > 1 {
+                    // SAFETY: the test's own.
+                    unsafe { unmap(place) }.unwrap();
+                }
+                if case > 2 {
+                    map_at(place, Protection::READ).unwrap();
+                }
+                inject::order("mremap", 12);
+            });
+        }
+        // SAFETY: both are the test's own.
+        let moved = unsafe { move_pages(source, place) };
+        if case == 0 {
+            moved.unwrap();
+            let there = core::ptr::with_exposed_provenance::<u8>(place.first());
+            // SAFETY: moved there.
+            assert_eq!(unsafe { there.read() }, 7);
+        } else {
+            let failure = moved.unwrap_err();
+            assert_eq!(failure.changed_part(), (case == 3).then_some(place), "case {case}");
+            // SAFETY: still there.
+            assert_eq!(unsafe { from.read() }, 7);
+            // SAFETY: the test's own.
+            unsafe { unmap(source) }.unwrap();
+        }
+        let shown = crate::query(core::ptr::without_provenance::<u8>(place.first())).unwrap();
+        let grants = [Protection::READ_WRITE, Protection::NONE, Protection::NONE, Protection::READ][case];
+        assert_eq!((shown.protection(), shown.as_range().len()), (grants, len.bytes()), "case {case}");
+        // SAFETY: as above.
+        unsafe { unmap(place) }.unwrap();
+    }
+}

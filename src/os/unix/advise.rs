@@ -246,6 +246,16 @@ pub(crate) unsafe fn discard_lazily(
     }
 }
 
+/// Lets the system take the memory when it wants it, as far as it can be told.
+///
+/// # Safety
+///
+/// As [`discard_lazily`].
+pub(super) unsafe fn free(range: PageRange) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { madvise(range, libc::MADV_FREE) }.map_err(|errno| refused(range, errno))
+}
+
 /// No system but Linux has a call for it.
 #[expect(clippy::unnecessary_wraps, reason = "on Linux it can fail")]
 pub(crate) fn populate(_range: PageRange, _write: bool) -> Result<bool, Failure> {

@@ -31,6 +31,6 @@ pub(crate) use life::life;
 pub(crate) use lock::{lock, no_lock_on_fault, unlock, yield_now};
 pub(crate) use place::refused_place;
 pub(crate) use request::{Attached, file_facts, flush, map_with, no_huge, no_name, read_in, unmaps_together};
-pub(crate) use reserve::{commit, decommit};
+pub(crate) use reserve::{commit, decommit, vacate};
 pub(crate) use sys::{is_jit, is_whole, munlock, munmap, native, pointer};
 pub(crate) use why::not_granted;

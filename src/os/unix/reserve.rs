@@ -44,6 +44,28 @@ pub(crate) unsafe fn decommit(range: PageRange) -> Result<(), Failure> {
     }
 }
 
+/// Takes what the pages hold, and their memory when the system wants it, but never their addresses; they grant the protection then, or
+/// more.
+///
+/// Fresh pages in the place of the old ones, as by [`decommit`], could leave neither. So zeroes are written, which `MADV_FREE` keeps or
+/// makes anew.
+///
+/// # Safety
+///
+/// The pages are the caller's, private and anonymous, can be read and written, and nobody uses them.
+#[expect(clippy::unnecessary_wraps, reason = "on other systems it can fail")]
+pub(crate) unsafe fn vacate(range: PageRange, protection: Protection) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::write_bytes(sys::pointer(range).cast::<u8>(), 0, range.len()) };
+    // SAFETY: the caller's promise; each page holds zeroes in any case.
+    let _freed = unsafe { super::advise::free(range) };
+    if protection != Protection::READ_WRITE {
+        // To grant more is allowed. SAFETY: the caller's promise.
+        let _protected = unsafe { os::protect(range, protection) };
+    }
+    Ok(())
+}
+
 /// Some unmap the old pages first, and may then lack memory for the new mapping: then somebody else could be given the addresses.
 #[cold]
 fn not_decommitted(range: PageRange, errno: Errno) -> Result<(), Failure> {

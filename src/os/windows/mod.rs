@@ -21,7 +21,9 @@ mod tests;
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
-pub(crate) use super::unmovable::lengthen;
+pub(crate) use super::unmovable::{
+    lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
+};
 pub(crate) use advise::{
     advise, discard, discard_file, discard_lazily, dumps_chosen_when_mapped, keep_out_of_core_dumps,
     populate, resident, wipe_on_fork,
@@ -39,7 +41,7 @@ pub(crate) use process::{Target, process_id};
 pub(crate) use request::{
     Attached, file_facts, flush, map_with, name, prefer_huge, read_in, unmaps_together,
 };
-pub(crate) use reserve::{commit, decommit};
+pub(crate) use reserve::{commit, decommit, vacate};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };

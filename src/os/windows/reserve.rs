@@ -29,3 +29,14 @@ pub(crate) unsafe fn decommit(range: PageRange) -> Result<(), Failure> {
     // SAFETY: the caller's promise.
     unsafe { sys::decommit(range) }.map_err(refused)
 }
+
+/// Takes the memory from pages of one allocation, and with it what they hold; they grant the protection then. If the system has promised
+/// the memory to somebody else in between, they are reserved only, as the failure says.
+///
+/// # Safety
+///
+/// The pages are the caller's, and nobody uses them.
+pub(crate) unsafe fn vacate(range: PageRange, protection: Protection) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { super::discard(range, protection, false) }.map_err(|refused| refused.failure)
+}

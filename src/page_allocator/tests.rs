@@ -1,0 +1,308 @@
+//! What can only be tested from inside: a system that refuses at each of its calls.
+
+use super::PageAllocator;
+use crate::os::inject::{calls_of, fail_from, fail_nth};
+use crate::page;
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::vec::Vec;
+
+/// Codes that mean "not now", "not this", "not at all".
+const REFUSED: &[i32] = if cfg!(windows) { &[8, 87, 487] } else { &[12, 22, 14, 1, 11] };
+
+/// `EPERM`.
+const FORBIDDEN: i32 = 1;
+
+/// The calls that allocations are made of.
+const CALLS: [&str; 7] = if cfg!(windows) {
+    [
+        "VirtualAlloc",
+        "VirtualFree",
+        "VirtualProtect",
+        "VirtualLock",
+        "VirtualUnlock",
+        "VirtualQuery",
+        "VirtualAllocExNuma",
+    ]
+} else {
+    ["mmap", "munmap", "mremap", "mprotect", "madvise", "mlock", "munlock"]
+};
+
+const MIB: usize = 1 << 20;
+
+fn layout(size: usize, align: usize) -> Layout {
+    Layout::from_size_align(size, align).unwrap()
+}
+
+/// What is in the bytes of a block.
+fn content(place: NonNull<u8>, len: usize) -> Vec<u8> {
+    // SAFETY: a block of at least so many bytes, all of which are zeroes or were written.
+    unsafe { core::slice::from_raw_parts(place.as_ptr(), len) }.to_vec()
+}
+
+fn is_zero(place: NonNull<u8>, bytes: core::ops::Range<usize>) -> bool {
+    // Compared as one piece: a loop takes long in builds for tests.
+    content(place, bytes.end)[bytes.start..] == std::vec![0; bytes.len()]
+}
+
+/// Something else for each place and each block.
+fn fill(place: NonNull<u8>, len: usize, seed: u8) {
+    for at in (0..len).step_by(509).chain([len - 1]) {
+        // SAFETY: inside a block of so many bytes.
+        let byte = unsafe { place.add(at) };
+        // SAFETY: as above, and nobody has a reference.
+        unsafe { byte.write((at % 251) as u8 ^ seed | 1) };
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Grow,
+    Shrink,
+    Discard(usize),
+}
+
+/// One change of a block under a failure: then it is as it was, or changed, and whole in each case.
+fn change(
+    allocator: PageAllocator,
+    (old, new): (Layout, Layout),
+    what: Change,
+    under: &dyn Fn(&mut dyn FnMut()) -> bool,
+) -> bool {
+    // What cannot be locked here is another test's matter.
+    let Ok(place) = allocator.make(old) else { return false };
+    fill(place, old.size(), 3);
+    let before = content(place, old.size());
+    let mut now = (place, old);
+    let failed = under(&mut || match what {
+        // SAFETY: made for this layout.
+        Change::Grow => match unsafe { allocator.lengthen(place, old, new) } {
+            Ok(grown) => now = (grown, new),
+            Err(error) => assert!(error.changed().is_none(), "{error}"),
+        },
+        Change::Shrink => {
+            // SAFETY: as above.
+            unsafe { allocator.shorten(place, old, new) }.unwrap();
+            now = (place, new);
+        }
+        Change::Discard(kept) => {
+            // SAFETY: as above.
+            match unsafe { allocator.discard(place, old, kept) } {
+                Err(error) if error.changed().is_some() => now = (place, new),
+                _ => {}
+            }
+        }
+    });
+    let (place, layout) = now;
+    assert_eq!(place.addr().get() % layout.align(), 0);
+    let same = match what {
+        Change::Discard(kept) => kept,
+        _ => old.size().min(layout.size()),
+    };
+    let committed = allocator.committed(layout);
+    assert!(content(place, committed)[..same] == before[..same], "{what:?} lost something");
+    if let (Change::Grow, true) = (what, layout == new) {
+        let fresh = allocator.committed(old).min(committed);
+        assert!(is_zero(place, fresh..committed), "not zeroes");
+    }
+    fill(place, committed, 5);
+    // What was given back is zeroes when it comes again.
+    if let (Change::Shrink, true) = (what, old.align() == new.align()) {
+        // SAFETY: made for this layout, and all that fits it.
+        if let Ok(place) = unsafe { allocator.lengthen(place, new, old) } {
+            assert!(is_zero(place, committed.min(old.size())..old.size()), "{allocator:?}");
+            fill(place, old.size(), 9);
+            // SAFETY: as above.
+            unsafe { allocator.give_back(place, old) };
+            return failed;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { allocator.give_back(place, layout) };
+    failed
+}
+
+fn allocators() -> Vec<PageAllocator> {
+    let plain = PageAllocator::new();
+    let size = page::size();
+    [
+        plain,
+        plain.huge_pages(false),
+        plain.reserved(200 << 10),
+        plain.reserved(6 * MIB),
+        plain.guard_before(size).guard_after(3 * size),
+        plain.guard_after(1).reserved(300 << 10).name(c"guarded"),
+        plain.locked(true),
+        plain.locked(true).reserved(MIB).guard_before(1),
+        plain.advice(crate::Advice::Random),
+    ]
+    .into()
+}
+
+fn changes() -> Vec<(Layout, Layout, Change)> {
+    let size = page::size();
+    [
+        (layout(100, 8), layout(90_000, 8), Change::Grow),
+        (layout(90_000, 8), layout(400_000, 8), Change::Grow),
+        (layout(90_000, 8), layout(400_000, 4 * size), Change::Grow),
+        (layout(90_000, MIB), layout(400_000, MIB), Change::Grow),
+        (layout(300_000, 1), layout(4 * MIB, 1), Change::Grow),
+        (layout(400_000, 8), layout(90_000, 8), Change::Shrink),
+        (layout(5 * MIB, 8), layout(100, 8), Change::Shrink),
+        (layout(400_000, 8), layout(90_000, 8), Change::Discard(90_000)),
+    ]
+    .into()
+}
+
+/// What is mapped in all. (Of a process that does nothing else.)
+fn mapped() -> usize {
+    let regions = crate::query_range(core::ptr::null::<u8>(), usize::MAX).unwrap();
+    regions.map(|region| region.unwrap().as_range().len()).sum()
+}
+
+fn quietly() -> usize {
+    // What waits to be given back is offered again.
+    crate::allocation::give_back();
+    mapped()
+}
+
+/// Every call refused once, or from some point on for ever: what could not be done leaves all as it was, and nothing behind.
+#[test]
+fn refused_calls_leave_whole_blocks_and_no_leaks() {
+    const NAME: &str = "page_allocator::tests::refused_calls_leave_whole_blocks_and_no_leaks";
+    if std::env::var_os("FOLIO_ALONE").is_none() {
+        // In a process of its own, where nobody else maps anything.
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
+            .env("FOLIO_ALONE", "1")
+            .output()
+            .unwrap();
+        let said = std::string::String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        return;
+    }
+    let counts = cfg!(any(target_pointer_width = "64", target_pointer_width = "32")) && !cfg!(windows);
+    let mut reached = 0;
+    for allocator in allocators() {
+        for (old, new, what) in changes() {
+            // Once for what the heap and the book of locks need.
+            let _first = change(allocator, (old, new), what, &|body| {
+                body();
+                false
+            });
+            for &code in REFUSED {
+                // What is forbidden is not offered again; and where nothing works, it cannot be found out whose a place is.
+                for (call, lasting, counted) in CALLS
+                    .map(|call| (Some(call), true, true))
+                    .into_iter()
+                    .chain([(None, false, true), (None, true, false)])
+                {
+                    if lasting && code != REFUSED[0] {
+                        continue;
+                    }
+                    for n in 0.. {
+                        let before = quietly();
+                        let failed = change(allocator, (old, new), what, &|body| {
+                            if lasting {
+                                fail_from(call, n, code, body).1
+                            } else {
+                                fail_nth(call, n, code, body).1
+                            }
+                        });
+                        let after = quietly();
+                        assert!(
+                            before == after || !counts || !counted || code == FORBIDDEN,
+                            "{allocator:?}, {old:?} to {new:?}, {what:?}: {call:?} {n}, {code}, {lasting}: {before} {after}"
+                        );
+                        if !failed {
+                            break;
+                        }
+                        reached += 1;
+                    }
+                }
+            }
+        }
+        for layout in [layout(1, 1), layout(70_000, 1 << 17), layout(5 * MIB, 8)] {
+            for (n, lasting) in (0..40).flat_map(|n| [(n, false), (n, true)]) {
+                let before = quietly();
+                let made = || allocator.make(layout);
+                let (made, failed) = if lasting {
+                    fail_from(None, n, REFUSED[0], made)
+                } else {
+                    fail_nth(None, n, REFUSED[0], made)
+                };
+                if let Ok(place) = made {
+                    fill(place, allocator.committed(layout), 1);
+                    // SAFETY: made for this layout.
+                    let gone = || unsafe { allocator.give_back(place, layout) };
+                    if lasting { fail_from(None, 0, REFUSED[0], gone).0 } else { gone() }
+                }
+                let after = quietly();
+                assert!(!counts || before == after, "{allocator:?}, {layout:?}: call {n}, {lasting}");
+                if !failed {
+                    break;
+                }
+                reached += 1;
+            }
+        }
+    }
+    assert!(reached > 200, "{reached}");
+}
+
+on_linux! {
+/// What the documentation counts.
+#[test]
+fn system_calls_are_as_few_as_said() {
+    let calls = |allocator: PageAllocator, sizes: &[usize], align| {
+        let mut all = Vec::new();
+        let mut now: Option<(NonNull<u8>, Layout)> = None;
+        for &size in sizes {
+            let next = layout(size, align);
+            let (place, calls) = calls_of(|| match now {
+                None => allocator.make(next).unwrap(),
+                // SAFETY: made for this layout.
+                Some((place, old)) if size > old.size() => unsafe { allocator.lengthen(place, old, next) }.unwrap(),
+                Some((place, old)) => {
+                    // SAFETY: as above.
+                    unsafe { allocator.shorten(place, old, next) }.unwrap();
+                    place
+                }
+            });
+            now = Some((place, next));
+            all.push(calls.join(" "));
+        }
+        let (place, last) = now.unwrap();
+        // SAFETY: as above.
+        let ((), gone) = calls_of(|| unsafe { allocator.give_back(place, last) });
+        all.push(gone.join(" "));
+        all
+    };
+    let pages = PageAllocator::new();
+    let small = 3 * page::size();
+    let few = calls(pages, &[small, small - 1, 20 * page::size(), small], 8);
+    assert_eq!(few, ["mmap", "", "mremap", "munmap", "munmap"]);
+    let reserved = calls(pages.reserved(MIB), &[small, MIB, small], 8);
+    assert_eq!(reserved, ["mmap mprotect", "mprotect", "madvise mprotect", "munmap"]);
+    let aligned = calls(pages, &[small, 20 * page::size()], MIB);
+    assert!(["mmap munmap munmap", "mmap munmap"].contains(&&*aligned[0]), "{aligned:?}");
+    assert!(aligned[1].ends_with("mremap") && aligned[2] == "munmap", "{aligned:?}");
+    let huge = calls(pages, &[8 * MIB, 16 * MIB], 8);
+    assert!(huge[0].ends_with("madvise") && huge[1].ends_with("mremap") && huge[2] == "munmap", "{huge:?}");
+    if pages.locked(true).make(layout(1, 1)).map(|place| {
+        // SAFETY: made for this layout.
+        unsafe { pages.locked(true).give_back(place, layout(1, 1)) };
+    }).is_ok() {
+        let locked = calls(pages.locked(true), &[small, 20 * page::size()], 8);
+        // The lock goes along.
+        assert_eq!(locked, ["mmap mlock", "mmap mremap", "munlock munmap"]);
+    }
+}
+}
+
+#[test]
+fn the_value_is_small() {
+    assert!(size_of::<PageAllocator>() <= 8 * size_of::<usize>());
+    if usize::BITS == 64 {
+        assert_eq!(size_of::<PageAllocator>(), 32);
+    }
+}
