@@ -2,6 +2,8 @@
 
 mod change;
 mod collections;
+#[cfg(feature = "zerocopy")]
+mod extent;
 mod options;
 mod place;
 mod shape;

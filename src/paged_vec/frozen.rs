@@ -83,7 +83,7 @@ impl<T: Immutable> PagedVec<T> {
 
 #[allow(clippy::result_large_err, reason = "what fails gives the vector back, beside the error")]
 impl<T> FrozenVec<T> {
-    fn of(vec: PagedVec<T>) -> Self {
+    pub(super) fn of(vec: PagedVec<T>) -> Self {
         Self { vec: ManuallyDrop::new(vec) }
     }
 
@@ -118,7 +118,7 @@ impl<T> FrozenVec<T> {
 
     /// The elements in other pages, that can be written to; none if there are none to be had.
     #[cold]
-    fn moved(mut self) -> PagedVec<T> {
+    pub(super) fn moved(mut self) -> PagedVec<T> {
         let mut other = PagedVec::with_allocator(*self.vec.allocator());
         let count = self.len();
         if other.try_reserve_exact(count).is_ok() {

@@ -69,20 +69,32 @@ impl<T> PagedVec<T> {
         let kept = Self::bytes(self.len());
         // SAFETY: the vector's memory, got for that layout; what is behind the last element is nobody's.
         let Err(error) = (unsafe { self.allocator().discard(place, layout, kept) }) else { return Ok(()) };
-        if let Some(changed) = error.changed() {
-            self.forgo(changed.start.saturating_sub(place.addr().get()));
+        if error.changed().is_some() {
+            self.forgo(kept);
         }
         Err(error)
     }
 
-    /// Lowers the capacity to what ends before so many bytes: behind them there are pages without memory, which nothing may reach.
+    /// Lowers the capacity to what lies in the pages of the first `kept` bytes, all elements among them: the others are without memory, and
+    /// are as if the allocation had been shortened to these.
     #[cold]
-    fn forgo(&mut self, bytes: usize) {
-        let whole = bytes.checked_div(size_of::<T>()).unwrap_or(usize::MAX);
+    fn forgo(&mut self, kept: usize) {
+        let allocator = *self.allocator();
+        let mask = crate::page::mask();
+        let whole = kept.saturating_add(mask) & !mask;
+        let capacity = whole.checked_div(size_of::<T>()).unwrap_or(0).min(self.capacity());
+        if capacity == 0 {
+            // Nothing that could be used: the drop of what there was gives the addresses back.
+            *self = Self::with_allocator(allocator);
+            return;
+        }
+        self.now_for(capacity);
+    }
+
+    /// The same elements, at the same place, with a capacity that is less.
+    fn now_for(&mut self, capacity: usize) {
         let (len, allocator) = (self.len(), *self.allocator());
-        let capacity = whole.clamp(len, self.capacity().max(len));
-        // SAFETY: the elements, where they are, and memory of this allocator, of which the end is forgotten. (Of what was one mapping, it
-        // stays mapped, without memory, until the reservation ends.)
+        // SAFETY: the elements, where they are, with memory of this allocator for that many (as the callers see to).
         let vec = unsafe { Vec::from_raw_parts_in(self.as_mut_ptr(), len, capacity, allocator) };
         mem::forget(mem::replace(&mut self.vec, vec));
     }
@@ -98,14 +110,11 @@ impl<T> PagedVec<T> {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): the pages are sealed.
-    /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): it would take more mappings than the process may have.
-    ///
-    /// The capacity is as before, or, where [`Error::changed`] says that memory is gone, less.
+    /// None that is known: memory that the system does not take stays with the vector's place until it is dropped.
     pub fn shrink_to(&mut self, capacity: usize) -> Result<()> {
         let Some((place, old)) = self.memory() else { return Ok(()) };
-        let (len, allocator) = (self.len(), *self.allocator());
-        let capacity = capacity.max(len);
+        let allocator = *self.allocator();
+        let capacity = capacity.max(self.len());
         if capacity == 0 {
             *self = Self::with_allocator(allocator);
             return Ok(());
@@ -116,15 +125,8 @@ impl<T> PagedVec<T> {
         }
         let Ok(new) = Layout::array::<T>(capacity) else { return Ok(()) };
         // SAFETY: the vector's memory, got for that layout; fewer elements, but all that there are.
-        if let Err(error) = unsafe { allocator.shorten(place, old, new) } {
-            if let Some(changed) = error.changed() {
-                self.forgo(changed.start.saturating_sub(place.addr().get()));
-            }
-            return Err(error);
-        }
-        // SAFETY: the elements, where they are, with memory of this allocator for that many.
-        let vec = unsafe { Vec::from_raw_parts_in(self.as_mut_ptr(), len, capacity, allocator) };
-        mem::forget(mem::replace(&mut self.vec, vec));
+        unsafe { allocator.shorten(place, old, new) }?;
+        self.now_for(capacity);
         Ok(())
     }
 }
