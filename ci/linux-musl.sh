@@ -63,4 +63,4 @@ printf 'EXTERN(pthread_once pthread_key_create pthread_getspecific pthread_setsp
 export CARGO_TARGET_DIR="$FOLIO_CROSS/musl-target" CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=musl-gcc
 flags="-Clink-self-contained=no -Lnative=$glue -Ctarget-feature=+crt-static -Crelocation-model=static"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="$flags" CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTDOCFLAGS="$flags"
-"$CARGO" test -Zbuild-std --target x86_64-unknown-linux-musl -p folio -p folio-cli --features folio/allow_exec --no-fail-fast "$@"
+"$CARGO" test -Zbuild-std --target x86_64-unknown-linux-musl -p folio -p folio-cli --features folio/allow_exec,folio/zerocopy,folio/serde --no-fail-fast "$@"

@@ -75,7 +75,7 @@ else
 fi
 export CARGO_TARGET_DIR="$FOLIO_CROSS/vm-$arch/target"
 command=${build[0]}
-built=$("$command" test "${build[@]:1}" --target "$target" -p folio --features allow_exec --lib --tests --no-run --message-format=json)
+built=$("$command" test "${build[@]:1}" --target "$target" -p folio --features allow_exec,zerocopy,serde --lib --tests --no-run --message-format=json)
 programs=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)
 [ -n "$programs" ]
 

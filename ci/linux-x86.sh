@@ -8,4 +8,4 @@ source "$(dirname "$0")/common.sh"
 debian_rust
 packages gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386 lib32gcc-s1
 export CARGO_TARGET_DIR="$FOLIO_CROSS/x86" CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_LINKER=i686-linux-gnu-gcc
-"$CARGO" test -Zbuild-std --target i686-unknown-linux-gnu -p folio --features allow_exec --no-fail-fast "$@"
+"$CARGO" test -Zbuild-std --target i686-unknown-linux-gnu -p folio --features allow_exec,zerocopy,serde --no-fail-fast "$@"

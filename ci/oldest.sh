@@ -24,4 +24,4 @@ export RUSTC="$usr/bin/rustc" CARGO_TARGET_DIR="$root/target" RUSTFLAGS="-D warn
 "$RUSTC" --version
 "$usr/bin/cargo" check --quiet -p folio --no-default-features
 "$usr/bin/cargo" check --quiet -p folio --no-default-features --features std,allow_exec
-"$usr/bin/cargo" test -p folio --features allow_exec --lib --tests
+"$usr/bin/cargo" test -p folio --features allow_exec,zerocopy,serde --lib --tests

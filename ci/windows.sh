@@ -35,4 +35,4 @@ if [ ! -f "$WINEPREFIX/system.reg" ]; then
 fi
 export CARGO_TARGET_DIR="$FOLIO_CROSS/windows"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=/usr/lib/wine/wine64
-"$CARGO" test -Zbuild-std --target x86_64-pc-windows-gnu -p folio -p folio-cli --features folio/allow_exec --no-fail-fast "$@"
+"$CARGO" test -Zbuild-std --target x86_64-pc-windows-gnu -p folio -p folio-cli --features folio/allow_exec,folio/zerocopy,folio/serde --no-fail-fast "$@"

@@ -131,7 +131,7 @@ fn anonymous(len: usize) -> *mut libc::c_void {
 }
 
 /// `len` bytes aligned to huge pages, and advised to be of them.
-fn huge(len: usize, body: impl FnOnce(*mut u8)) {
+pub(crate) fn huge(len: usize, body: impl FnOnce(*mut u8)) {
     const HUGE: usize = 2 << 20;
     let all = anonymous(len + HUGE);
     let first = all.map_addr(|address| address.next_multiple_of(HUGE));

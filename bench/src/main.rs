@@ -23,6 +23,8 @@ mod report;
 mod reserve;
 #[cfg(target_os = "linux")]
 mod upkeep;
+#[cfg(target_os = "linux")]
+mod vectors;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         upkeep::run(&mut bench);
         mapped::run(&mut bench);
         fault::run(&mut bench);
+        vectors::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

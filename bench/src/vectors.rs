@@ -1,0 +1,218 @@
+//! Vectors in pages, beside `Vec` and bare pages; and what memory each has at its height and at its end.
+
+use crate::files::huge;
+use crate::measure::{Bench, Contender};
+use folio::{PagedVec, page};
+use std::hint::black_box;
+
+pub(crate) fn run(bench: &mut Bench) {
+    push(bench);
+    refill(bench);
+    zeroed(bench);
+    random(bench);
+    for shift in [6, 9, 12, 14, 16, 18, 20, 22, 24, 27] {
+        sizes(bench, 1 << shift);
+    }
+}
+
+/// A number of KiB from `/proc/self/status`.
+fn kib(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+/// What one run takes beyond what there was: at its height, and when it is over but for the drop.
+fn memory<T>(bench: &Bench, group: &str, name: &str, body: impl FnOnce() -> T) {
+    if !bench.wants(group) {
+        return;
+    }
+    // The height is counted from now on.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = kib("VmRSS:");
+    let kept = body();
+    let (height, end) = (kib("VmHWM:"), kib("VmRSS:"));
+    drop(kept);
+    let mib = |kib: u64| kib.saturating_sub(before) >> 10;
+    eprintln!("    {name}: {} MiB at its height, {} MiB at its end", mib(height), mib(end));
+}
+
+fn fill<T>(count: u64, mut vec: T, push: impl Fn(&mut T, u64)) -> T {
+    for number in 0..black_box(count) {
+        push(&mut vec, number);
+    }
+    vec
+}
+
+fn by_vec(count: u64, vec: Vec<u64>) -> Vec<u64> {
+    fill(count, vec, |vec, number| vec.push(number))
+}
+
+fn by_paged(count: u64, vec: PagedVec<u64>) -> PagedVec<u64> {
+    fill(count, vec, |vec, number| vec.push(number))
+}
+
+fn bare(count: u64, place: *mut u8) {
+    let place = place.cast::<u64>();
+    for number in 0..black_box(count) {
+        // SAFETY: `count` numbers of a mapping of the measurement's own.
+        unsafe { place.add(number as usize).write(number) };
+    }
+    black_box(place);
+}
+
+fn push(bench: &mut Bench) {
+    let count: u64 = if bench.is_short() { 1 << 20 } else { 50_000_000 };
+    let (len, group) = (count as usize * 8, "50 million u64: push from empty, drop");
+    bench.group(
+        group.to_owned(),
+        vec![
+            Contender::new("limit: a write loop into huge pages", || huge(len, |place| bare(count, place))),
+            Contender::aiming("folio::PagedVec::with_reserved", 1.1, || {
+                by_paged(count, PagedVec::with_reserved(count as usize))
+            }),
+            Contender::aiming("folio::PagedVec::new", 1.1, || by_paged(count, PagedVec::new(count as usize))),
+            Contender::new("folio::PagedVec, from nothing", || by_paged(count, PagedVec::default())),
+            Contender::new("folio::PagedVec: collected", || (0..count).collect::<PagedVec<_>>()),
+            Contender::new("Vec::with_capacity", || by_vec(count, Vec::with_capacity(count as usize))),
+            Contender::new("Vec, from nothing", || by_vec(count, Vec::new())),
+        ],
+    );
+    memory(bench, group, "a write loop", || huge(len, |place| bare(count, place)));
+    memory(bench, group, "folio::PagedVec::with_reserved", || {
+        by_paged(count, PagedVec::with_reserved(count as usize))
+    });
+    memory(bench, group, "folio::PagedVec, from nothing", || by_paged(count, PagedVec::default()));
+    memory(bench, group, "Vec, from nothing", || by_vec(count, Vec::new()));
+}
+
+fn refill(bench: &mut Bench) {
+    let count: u64 = if bench.is_short() { 1 << 18 } else { 8 << 20 };
+    let (len, group) = (count as usize * 8, "64 MiB: emptied, and filled again");
+    huge(len, |place| {
+        bare(count, place);
+        let mut ours = by_paged(count, PagedVec::with_reserved(count as usize));
+        let mut fresh = by_paged(count, PagedVec::new(count as usize));
+        let mut vec = by_vec(count, Vec::with_capacity(count as usize));
+        let mut kept = by_vec(count, Vec::with_capacity(count as usize));
+        bench.group(
+            group.to_owned(),
+            vec![
+                Contender::new("limit: MADV_DONTNEED, a write loop into huge pages", || {
+                    // SAFETY: pages of the measurement's own, to which nobody has references.
+                    let done = unsafe { libc::madvise(place.cast(), len, libc::MADV_DONTNEED) };
+                    assert_eq!(done, 0);
+                    bare(count, place);
+                }),
+                Contender::aiming("folio::PagedVec: clear_decommit", 1.1, || {
+                    ours.clear_decommit().unwrap();
+                    let vec = std::mem::take(&mut ours);
+                    ours = by_paged(count, vec);
+                }),
+                Contender::new("folio::PagedVec: dropped, and a new one", || {
+                    fresh = PagedVec::default();
+                    fresh = by_paged(count, PagedVec::new(count as usize));
+                }),
+                Contender::new("Vec: dropped, and a new one", || {
+                    vec = Vec::new();
+                    vec = by_vec(count, Vec::with_capacity(count as usize));
+                }),
+                Contender::new("Vec: clear, which keeps the memory", || {
+                    kept.clear();
+                    let vec = std::mem::take(&mut kept);
+                    kept = by_vec(count, vec);
+                }),
+            ],
+        );
+    });
+    memory(bench, group, "folio::PagedVec: clear_decommit", || {
+        let mut vec = by_paged(count, PagedVec::with_reserved(count as usize));
+        vec.clear_decommit().unwrap();
+        vec
+    });
+    memory(bench, group, "Vec: clear", || {
+        let mut vec = by_vec(count, Vec::new());
+        vec.clear();
+        vec
+    });
+}
+
+fn touch(bytes: &mut [u64]) {
+    for number in bytes.iter_mut().step_by(page::size() / 8) {
+        *number = 1;
+    }
+}
+
+fn zeroed(bench: &mut Bench) {
+    let len: usize = if bench.is_short() { 8 << 20 } else { 256 << 20 };
+    bench.group(
+        "256 MiB of zeroes: allocate, touch every page, free".to_owned(),
+        vec![
+            Contender::new("limit: mmap + MADV_HUGEPAGE + munmap", || {
+                huge(len, |place| {
+                    // SAFETY: pages of the measurement's own, zeroed, on a page boundary.
+                    touch(unsafe { std::slice::from_raw_parts_mut(place.cast(), len / 8) });
+                });
+            }),
+            Contender::aiming("folio::PagedVec::zeroed", 1.05, || {
+                touch(&mut PagedVec::zeroed(black_box(len / 8)).unwrap());
+            }),
+            Contender::new("vec![0; n]", || touch(&mut vec![0; black_box(len / 8)])),
+        ],
+    );
+}
+
+/// Each place read tells the next one.
+fn walk(numbers: &[u64]) -> u64 {
+    let mask = numbers.len() as u64 - 1;
+    let mut at = 1;
+    for _ in 0..10_000 {
+        at =
+            at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(numbers[(at >> 20 & mask) as usize] + 99);
+    }
+    at
+}
+
+fn random(bench: &mut Bench) {
+    let group = "10,000 reads in no order, from 4 GiB";
+    if !bench.wants(group) {
+        return;
+    }
+    let len: usize = if bench.is_short() { 8 << 20 } else { 4 << 30 };
+    huge(len, |place| {
+        // SAFETY: pages of the measurement's own, zeroed, on a page boundary.
+        let bare = unsafe { std::slice::from_raw_parts_mut(place.cast::<u64>(), len / 8) };
+        let mut ours = PagedVec::<u64>::zeroed(len / 8).unwrap();
+        let mut vec = vec![0_u64; len / 8];
+        touch(bare);
+        touch(&mut ours);
+        touch(&mut vec);
+        bench.group(
+            group.to_owned(),
+            vec![
+                Contender::new("limit: huge pages", || walk(black_box(bare))),
+                Contender::aiming("folio::PagedVec", 1.05, || walk(black_box(&ours))),
+                Contender::new("Vec", || walk(black_box(&vec))),
+            ],
+        );
+    });
+}
+
+/// From which size on it pays.
+fn sizes(bench: &mut Bench, len: usize) {
+    let count = len as u64 / 8;
+    let size = match len {
+        len if len >= 1 << 20 => format!("{} MiB", len >> 20),
+        len if len >= 1 << 10 => format!("{} KiB", len >> 10),
+        len => format!("{len} B"),
+    };
+    bench.group(
+        format!("a vector of {size}: made, pushed to, dropped"),
+        vec![
+            Contender::new("limit: Vec::with_capacity", || by_vec(count, Vec::with_capacity(count as usize))),
+            Contender::new("Vec, from nothing", || by_vec(count, Vec::new())),
+            Contender::new("folio::PagedVec::new", || by_paged(count, PagedVec::new(count as usize))),
+            Contender::new("folio::PagedVec, from nothing", || by_paged(count, PagedVec::default())),
+        ],
+    );
+}
