@@ -17,6 +17,7 @@
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | memory that others can take away | [`fault::RawMemory`], [`Pages::try_copy_to`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
+//! | a vector whose elements stay where they are, and whose memory goes when it is told to | `PagedVec` |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
@@ -73,6 +74,8 @@
 //! # Features
 //!
 //! - `std` (default): paths, `io::Error`, the time of a snapshot, keyed pages. Without it the crate is `no_std` and needs `alloc`.
+//! - `collections` (default): `PageAllocator` and `PagedVec`.
+//! - `zerocopy`: `PagedVec` of plain data as pages and back, and `FrozenVec`. `serde`: `PagedVec` as a sequence.
 //! - `allow_exec`: all that executes: pages that can be executed (`MmapExec`, `Pages::make_exec`, `MmapOptions::map_exec`), flushes of
 //!   the instruction cache. Off by default. ([`protect`] and [`alloc()`] take any [`Protection`] with and without it: what they
 //!   make, no safe code can execute or write to.)

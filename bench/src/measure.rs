@@ -69,6 +69,7 @@ impl Bench {
         eprintln!("measuring {name} ...");
         let (rounds, slice) =
             if self.short { (2, Duration::from_micros(100)) } else { (41, Duration::from_millis(4)) };
+        let begun = Instant::now();
         // How often each is repeated in one round: about as often as fits a slice of time.
         let repeats: Vec<u32> = contenders
             .iter_mut()
@@ -82,6 +83,8 @@ impl Bench {
                 done
             })
             .collect();
+        // What takes long has more to be taken the median of within each round.
+        let rounds = if begun.elapsed() > Duration::from_secs(1) { rounds.min(11) } else { rounds };
         let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
         for _ in 0..rounds {
             for ((contender, &repeats), times) in contenders.iter_mut().zip(&repeats).zip(&mut times) {

@@ -56,7 +56,9 @@ fn bare(count: u64, place: *mut u8) {
     let place = place.cast::<u64>();
     for number in 0..black_box(count) {
         // SAFETY: `count` numbers of a mapping of the measurement's own.
-        unsafe { place.add(number as usize).write(number) };
+        let place = unsafe { place.add(number as usize) };
+        // SAFETY: likewise.
+        unsafe { place.write(number) };
     }
     black_box(place);
 }
@@ -74,6 +76,16 @@ fn push(bench: &mut Bench) {
             Contender::aiming("folio::PagedVec::new", 1.1, || by_paged(count, PagedVec::new(count as usize))),
             Contender::new("folio::PagedVec, from nothing", || by_paged(count, PagedVec::default())),
             Contender::new("folio::PagedVec: collected", || (0..count).collect::<PagedVec<_>>()),
+        ],
+    );
+    // In a group of its own: whoever takes huge pages after so many small ones were given back, waits for them to become some.
+    bench.group(
+        format!("{group}, beside Vec"),
+        vec![
+            Contender::new("limit: a write loop into huge pages", || huge(len, |place| bare(count, place))),
+            Contender::new("folio::PagedVec::with_reserved", || {
+                by_paged(count, PagedVec::with_reserved(count as usize))
+            }),
             Contender::new("Vec::with_capacity", || by_vec(count, Vec::with_capacity(count as usize))),
             Contender::new("Vec, from nothing", || by_vec(count, Vec::new())),
         ],
@@ -165,7 +177,7 @@ fn zeroed(bench: &mut Bench) {
 /// Each place read tells the next one.
 fn walk(numbers: &[u64]) -> u64 {
     let mask = numbers.len() as u64 - 1;
-    let mut at = 1;
+    let mut at = 1_u64;
     for _ in 0..10_000 {
         at =
             at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(numbers[(at >> 20 & mask) as usize] + 99);

@@ -48,7 +48,7 @@ impl Case {
 fn refused_everywhere(
     case: impl Fn() -> Case,
     call: impl Fn(&mut PagedVec<Shared>) -> Result<(), Error>,
-    check: impl Fn(&mut Case, Result<(), &Error>),
+    check: impl Fn(&mut Case, Result<&(), &Error>),
 ) -> Vec<Error> {
     let mut errors = Vec::new();
     for lasting in [false, true] {
@@ -57,7 +57,7 @@ fn refused_everywhere(
             let body = || call(&mut case.vec);
             let (done, failed) =
                 if lasting { fail_from(None, n, REFUSED, body) } else { fail_nth(None, n, REFUSED, body) };
-            check(&mut case, done.as_ref().map(|()| ()));
+            check(&mut case, done.as_ref());
             errors.extend(done.err());
             if !failed {
                 break;
