@@ -113,12 +113,26 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn whole(&self, block: &Block) -> std::ops::Range<usize> {
-        if block.layout.size() == 0 {
+    fn whole(&self, (place, layout): (NonNull<u8>, Layout)) -> std::ops::Range<usize> {
+        if layout.size() == 0 {
             return 0..0;
         }
-        let start = block.place.addr().get();
-        start - self.guards.0..start + self.allocator.room(block.layout) + self.guards.1
+        let start = place.addr().get();
+        start - self.guards.0..start + self.allocator.room(layout) + self.guards.1
+    }
+
+    /// Where a block was, there is nothing; but what moved may have come to lie there. (Before anything else is allocated, which may come
+    /// to lie there, too.)
+    fn has_moved(&self, old: (NonNull<u8>, Layout), new: (NonNull<u8>, Layout)) {
+        let (was, is) = (self.whole(old), self.whole(new));
+        if old.1.size() == 0 || old.0 == new.0 {
+            return;
+        }
+        if is.start >= was.end || is.end <= was.start {
+            is_gone(was);
+        } else if was.start < is.start {
+            is_gone(was.start..is.start);
+        }
     }
 
     fn step(&mut self) {
@@ -141,7 +155,7 @@ impl Run<'_> {
 
         let mut block = self.blocks.swap_remove(number);
         block.check(allocator, self.guards);
-        let whole = self.whole(&block);
+        let whole = self.whole((block.place, block.layout));
         let chance = &mut self.chance;
         // All that fits the block may be given back.
         let old = if chance.below(2) == 0 && block.layout.size() > 0 {
@@ -163,6 +177,7 @@ impl Run<'_> {
                     false => unsafe { allocator.grow(place, old, new) },
                 };
                 let given = given.unwrap();
+                self.has_moved((place, old), (given.cast(), new));
                 let kept = block.model.len().min(old.size());
                 let stays =
                     size <= allocator.room(old) && place.addr().get() % new.align() == 0 && old.size() > 0;
@@ -185,6 +200,7 @@ impl Run<'_> {
                 let new = self.other(old, size);
                 // SAFETY: as above.
                 let given = unsafe { allocator.shrink(place, old, new) }.unwrap();
+                self.has_moved((place, old), (given.cast(), new));
                 let stays = place.addr().get() % new.align() == 0 && size > 0;
                 assert!(!stays || given.cast() == place, "moved, though it shrank");
                 (block.place, block.layout, block.usable) = (given.cast(), new, given.len());
@@ -201,16 +217,6 @@ impl Run<'_> {
                     is_gone(whole);
                 }
                 return;
-            }
-        }
-        let now = self.whole(&block);
-        if old.size() > 0 && block.place != place {
-            // Where it was, there is nothing; but what moved may have come to lie there.
-            let gone = whole.start..whole.end.min(now.start.max(whole.start));
-            if now.start >= whole.end || now.end <= whole.start {
-                is_gone(whole);
-            } else if !gone.is_empty() {
-                is_gone(gone);
             }
         }
         block.check(allocator, self.guards);
@@ -265,7 +271,7 @@ fn blocks_are_what_they_should_be() {
             // SAFETY: a live block, which ends here.
             unsafe { allocator.deallocate(block.place, block.layout) };
             if block.layout.size() > 0 {
-                is_gone(run.whole(&block));
+                is_gone(run.whole((block.place, block.layout)));
             }
         }
     }

@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod collections;
+#[cfg(target_os = "linux")]
 mod fault;
 #[cfg(target_os = "linux")]
 mod files;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         upkeep::run(&mut bench);
         mapped::run(&mut bench);
         fault::run(&mut bench);
+        collections::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {
