@@ -166,7 +166,7 @@ impl Run<'_> {
         };
         let place = block.place;
         match what {
-            ..55 => {
+            0..55 => {
                 let size = old.size() + chance.size();
                 let new = self.other(old, size);
                 let zeroed = self.chance.below(2) == 0;
@@ -195,7 +195,7 @@ impl Run<'_> {
                     block.bytes()[from..to].fill(0);
                 }
             }
-            ..75 => {
+            55..75 => {
                 let size = self.chance.below(old.size() + 1);
                 let new = self.other(old, size);
                 // SAFETY: as above.
