@@ -253,6 +253,7 @@ on_linux! {
 /// What the documentation counts.
 #[test]
 fn system_calls_are_as_few_as_said() {
+    use allocator_api2::alloc::Allocator;
     let calls = |allocator: PageAllocator, sizes: &[usize], align| {
         let mut all = Vec::new();
         let mut now: Option<(NonNull<u8>, Layout)> = None;
@@ -295,6 +296,15 @@ fn system_calls_are_as_few_as_said() {
         let locked = calls(pages.locked(true), &[small, 20 * page::size()], 8);
         // The lock goes along.
         assert_eq!(locked, ["mmap mlock", "mmap mremap", "munlock munmap"]);
+        // What does not go along is unlocked.
+        let (old, new) = (layout(9 * page::size(), 1), layout(page::size(), 1 << 22));
+        let place = pages.locked(true).make(old).unwrap();
+        // SAFETY: made for this layout.
+        let shrink = || unsafe { pages.locked(true).shrink(place, old, new) }.unwrap();
+        let (shrunk, calls) = calls_of(shrink);
+        assert!(shrunk.cast() == place || calls.ends_with(&["mremap", "munlock", "munmap"]), "{calls:?}");
+        // SAFETY: as above.
+        unsafe { pages.locked(true).deallocate(shrunk.cast(), new) };
     }
 }
 }
