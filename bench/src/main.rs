@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod collections;
+#[cfg(target_os = "linux")]
 mod fault;
 #[cfg(target_os = "linux")]
 mod files;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         mapped::run(&mut bench);
         fault::run(&mut bench);
         vectors::run(&mut bench);
+        collections::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

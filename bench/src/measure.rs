@@ -62,13 +62,22 @@ impl Bench {
     }
 
     /// Measures a group: the first contender is the limit.
-    pub(crate) fn group(&mut self, name: String, mut contenders: Vec<Contender<'_>>) {
+    pub(crate) fn group(&mut self, name: String, contenders: Vec<Contender<'_>>) {
+        self.measure(name, contenders, 41);
+    }
+
+    /// The same, for what takes seconds each time.
+    pub(crate) fn few(&mut self, name: String, contenders: Vec<Contender<'_>>) {
+        self.measure(name, contenders, 5);
+    }
+
+    fn measure(&mut self, name: String, mut contenders: Vec<Contender<'_>>, rounds: usize) {
         if !self.wants(&name) {
             return;
         }
         eprintln!("measuring {name} ...");
         let (rounds, slice) =
-            if self.short { (2, Duration::from_micros(100)) } else { (41, Duration::from_millis(4)) };
+            if self.short { (2, Duration::from_micros(100)) } else { (rounds, Duration::from_millis(4)) };
         let begun = Instant::now();
         // How often each is repeated in one round: about as often as fits a slice of time.
         let repeats: Vec<u32> = contenders

@@ -86,11 +86,19 @@
 //! not be monotonic while mappings change: the floor above sees to that.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux::*;
 
 #[cfg(target_vendor = "apple")]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod apple;
 #[cfg(target_vendor = "apple")]
 pub(crate) use apple::*;
@@ -101,26 +109,46 @@ pub(crate) use apple::*;
 mod apple_offset;
 
 #[cfg(windows)]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
 #[cfg(target_os = "freebsd")]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod freebsd;
 #[cfg(target_os = "freebsd")]
 pub(crate) use freebsd::*;
 
 #[cfg(target_os = "netbsd")]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod netbsd;
 #[cfg(target_os = "netbsd")]
 pub(crate) use netbsd::*;
 
 #[cfg(target_os = "openbsd")]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod openbsd;
 #[cfg(target_os = "openbsd")]
 pub(crate) use openbsd::*;
 
 #[cfg(target_os = "illumos")]
+#[cfg_attr(
+    not(feature = "collections"),
+    allow(dead_code, unused_imports, reason = "some of it is for collections alone")
+)]
 mod illumos;
 #[cfg(target_os = "illumos")]
 pub(crate) use illumos::*;

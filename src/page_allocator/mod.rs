@@ -58,8 +58,8 @@ use shape::Shape;
 /// | shrink | 1; 2 with `reserved` |
 /// | deallocate | 1; 1 more if `locked` |
 ///
-/// A tenth of a page more than a page takes two pages: memory is counted in whole pages, and from 4 MiB on in whole huge pages of 2 MiB
-/// (so that a little more than 4 MiB takes 6, once its end is touched).
+/// Memory is counted in whole pages, and from 4 MiB on (where the system has huge pages) in whole huge pages of 2 MiB: a little more than 4
+/// MiB takes 6, once its end is touched.
 ///
 /// # Errors
 ///
@@ -76,7 +76,7 @@ use shape::Shape;
 /// | alignment above a page | what is about it is unmapped | a place is looked for, and asked for (up to 32 times, if others are quicker) | as Linux | as Linux |
 /// | what shrinks in a reservation | `MADV_DONTNEED`; it stays counted as promised (`vm.overcommit_memory` = 2) until all is freed | decommitted | zeroed, and `MADV_FREE` | as the others |
 /// | `name` | 5.17 | – | – | – |
-/// | `numa_node` | `mbind` | `VirtualAllocExNuma` | error | error |
+/// | `numa_node` | `mbind` | `VirtualAllocExNuma` | node 0 alone | node 0 alone |
 ///
 /// # Examples
 ///
@@ -154,7 +154,7 @@ impl PageAllocator {
     ///
     /// let mut bytes = Vec::with_capacity_in(1, PageAllocator::new().reserved(10_000_000));
     /// let first = bytes.as_ptr();
-    /// bytes.resize(1_000_000, 7);
+    /// bytes.resize(1_000_000, 7_u8);
     /// bytes.reserve_exact(9_000_000);
     /// assert_eq!(bytes.as_ptr(), first);
     /// ```

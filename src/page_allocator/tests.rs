@@ -35,14 +35,17 @@ fn layout(size: usize, align: usize) -> Layout {
 }
 
 /// What is in the bytes of a block.
-fn content(place: NonNull<u8>, len: usize) -> Vec<u8> {
-    // SAFETY: a block of at least so many bytes, all of which are zeroes or were written.
-    unsafe { core::slice::from_raw_parts(place.as_ptr(), len) }.to_vec()
+fn content<'a>(place: NonNull<u8>, len: usize) -> &'a [u8] {
+    // SAFETY: a block of at least so many bytes, all of which are zeroes or were written, and are not while the reference is used.
+    unsafe { core::slice::from_raw_parts(place.as_ptr(), len) }
 }
+
+/// Nothing is allocated on the heap between two looks at what is mapped: it may keep it.
+static ZEROES: [u8; 8 * MIB] = [0; 8 * MIB];
 
 fn is_zero(place: NonNull<u8>, bytes: core::ops::Range<usize>) -> bool {
     // Compared as one piece: a loop takes long in builds for tests.
-    content(place, bytes.end)[bytes.start..] == std::vec![0; bytes.len()]
+    content(place, bytes.end)[bytes.start..] == ZEROES[..bytes.len()]
 }
 
 /// Something else for each place and each block.
@@ -67,12 +70,14 @@ fn change(
     allocator: PageAllocator,
     (old, new): (Layout, Layout),
     what: Change,
+    before: &mut Vec<u8>,
     under: &dyn Fn(&mut dyn FnMut()) -> bool,
 ) -> bool {
     // What cannot be locked here is another test's matter.
     let Ok(place) = allocator.make(old) else { return false };
     fill(place, old.size(), 3);
-    let before = content(place, old.size());
+    before.clear();
+    before.extend_from_slice(content(place, old.size()));
     let mut now = (place, old);
     let failed = under(&mut || match what {
         // SAFETY: made for this layout.
@@ -182,11 +187,12 @@ fn refused_calls_leave_whole_blocks_and_no_leaks() {
         return;
     }
     let counts = cfg!(any(target_pointer_width = "64", target_pointer_width = "32")) && !cfg!(windows);
+    let mut spare = Vec::with_capacity(8 * MIB);
     let mut reached = 0;
     for allocator in allocators() {
         for (old, new, what) in changes() {
             // Once for what the heap and the book of locks need.
-            let _first = change(allocator, (old, new), what, &|body| {
+            let _first = change(allocator, (old, new), what, &mut spare, &|body| {
                 body();
                 false
             });
@@ -202,7 +208,7 @@ fn refused_calls_leave_whole_blocks_and_no_leaks() {
                     }
                     for n in 0.. {
                         let before = quietly();
-                        let failed = change(allocator, (old, new), what, &|body| {
+                        let failed = change(allocator, (old, new), what, &mut spare, &|body| {
                             if lasting {
                                 fail_from(call, n, code, body).1
                             } else {
@@ -253,6 +259,7 @@ on_linux! {
 /// What the documentation counts.
 #[test]
 fn system_calls_are_as_few_as_said() {
+    use allocator_api2::alloc::Allocator;
     let calls = |allocator: PageAllocator, sizes: &[usize], align| {
         let mut all = Vec::new();
         let mut now: Option<(NonNull<u8>, Layout)> = None;
@@ -295,13 +302,23 @@ fn system_calls_are_as_few_as_said() {
         let locked = calls(pages.locked(true), &[small, 20 * page::size()], 8);
         // The lock goes along.
         assert_eq!(locked, ["mmap mlock", "mmap mremap", "munlock munmap"]);
+        // What does not go along is unlocked.
+        let (old, new) = (layout(9 * page::size(), 1), layout(page::size(), 1 << 22));
+        let place = pages.locked(true).make(old).unwrap();
+        // SAFETY: made for this layout.
+        let shrink = || unsafe { pages.locked(true).shrink(place, old, new) }.unwrap();
+        let (shrunk, calls) = calls_of(shrink);
+        assert!(shrunk.cast() == place || calls.ends_with(&["mremap", "munlock", "munmap"]), "{calls:?}");
+        // SAFETY: as above.
+        unsafe { pages.locked(true).deallocate(shrunk.cast(), new) };
     }
 }
 }
 
 #[test]
 fn the_value_is_small() {
-    assert!(size_of::<PageAllocator>() <= 8 * size_of::<usize>());
+    let words = size_of::<PageAllocator>().div_ceil(size_of::<usize>());
+    assert!(words <= 7, "{words}");
     if usize::BITS == 64 {
         assert_eq!(size_of::<PageAllocator>(), 32);
     }
