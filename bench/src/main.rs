@@ -18,6 +18,8 @@ mod look;
 #[cfg(target_os = "linux")]
 mod mapped;
 mod measure;
+#[cfg(target_os = "linux")]
+mod pool;
 mod report;
 #[cfg(target_os = "linux")]
 mod reserve;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         upkeep::run(&mut bench);
         mapped::run(&mut bench);
         fault::run(&mut bench);
+        pool::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {
