@@ -89,3 +89,13 @@ fn changing_and_holding_pages_allocates_nothing() {
     assert_eq!(allocations_of(held), 0);
     assert_eq!(allocations_of(|| drop(memory)), 0);
 }
+
+#[test]
+fn pages_go_out_of_a_pool_and_back_without_allocations() {
+    let pool = folio::PagePool::new(1, 100);
+    // The list gets as long as it will be.
+    drop([(); 100].map(|()| pool.take().unwrap()));
+    assert_eq!(allocations_of(|| drop([(); 100].map(|()| pool.take().unwrap()))), 0);
+    assert_eq!(allocations_of(|| pool.clear()), 0);
+    assert_eq!(allocations_of(|| pool.prepare(100).unwrap()), 0);
+}

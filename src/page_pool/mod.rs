@@ -280,7 +280,7 @@ impl PagePool {
     #[doc(alias = "shrink_to")]
     pub fn trim(&self, keep: usize) -> usize {
         /// How often a thread that has a lock, and perhaps no processor, is given the time to let go.
-        const PATIENCE: usize = 64;
+        const PATIENCE: usize = 8;
         let (mut unmapped, mut waited) = (0_usize, 0_usize);
         while self.len() > keep {
             match self.pop() {

@@ -57,8 +57,11 @@ impl Shard {
     /// Takes the lock if it is free.
     #[inline]
     pub(super) fn open(&self) -> Option<Open<'_>> {
-        let free = self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        free.is_ok().then_some(Open(self))
+        // An `Open` is made here and nowhere else, and only if this thread has the lock: its drop gives the lock up.
+        match self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Some(Open(self)),
+            Err(_) => None,
+        }
     }
 
     pub(super) fn popped(&self) -> usize {

@@ -81,13 +81,21 @@ fn nobody_waits_for_a_lock() {
 }
 
 #[test]
-fn threads_turn_to_all_the_shards() {
-    let mut seen = [false; SHARDS];
-    // Some of the places where stacks could lie, as far from each other as those of threads are.
-    let threads: Vec<_> = (0..64).map(|_| std::thread::spawn(own)).collect();
-    threads.into_iter().for_each(|thread| seen[thread.join().unwrap()] = true);
-    assert_eq!(own(), own());
-    assert!(seen.iter().any(|&seen| seen));
+fn threads_turn_to_different_shards() {
+    const THREADS: usize = 24;
+    let all_there = std::sync::Barrier::new(THREADS);
+    let seen = std::thread::scope(|scope| {
+        let threads = [(); THREADS].map(|()| {
+            scope.spawn(|| {
+                all_there.wait();
+                assert_eq!(own(), own());
+                own()
+            })
+        });
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert!(seen.iter().all(|&shard| shard < SHARDS));
+    assert!(seen.iter().any(|&shard| shard != seen[0]), "{seen:?}");
 }
 
 /// What a thread of the parent was just changing is half changed for ever in the child: nobody looks at it, not even the drop.
@@ -231,7 +239,8 @@ on_linux! {
         core::mem::forget(held);
         drop(taken);
         let (taken, calls) = calls_of(|| pool.take().unwrap());
-        assert_eq!(calls, ["madvise"]);
+        // And what it takes to say why not.
+        assert_eq!(calls[0], "madvise");
         assert!(taken.iter().all(|&byte| byte == 0));
         assert!(taken.resident(..).unwrap() == 3 && pool.counts().mapped() == 1);
     }

@@ -22,7 +22,11 @@ impl MmapOptions<'_> {
         match self.place {
             _ if self.len.is_none() => Some("pages of a pool have a length"),
             _ if self.room > 0 => Some("pages of a pool stay as long as they are: no `room`"),
-            _ if self.more.as_ref().is_some_and(|more| more.file.is_some()) => {
+            _ if self
+                .more
+                .as_ref()
+                .is_some_and(|more| more.file.is_some() || more.offset.is_some() || more.copied) =>
+            {
                 Some("pages of a pool have no file")
             }
             Place::Anywhere => None,
@@ -43,6 +47,7 @@ impl MmapOptions<'_> {
         };
         of_pages
             && len.checked_next_multiple_of(unit) == Some(map.len)
+            && self.align.is_power_of_two()
             && map.start() & self.align.wrapping_sub(1) == 0
             && rounded(self.before).is_ok_and(|before| before == map.before)
             && rounded(self.after).is_ok_and(|after| after == map.after)
