@@ -49,13 +49,18 @@ const SHARDS: usize = 8;
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///
+/// The process's own allocator keeps memory, too, and a `Vec` of the same length is as fast to have or faster. A pool is for what must be
+/// pages, and nobody else's: between guard pages, locked, in huge pages, with other rights for a while; or surely given back when the
+/// program says so.
+///
 /// # What the pages hold
 ///
 /// [`take`](Self::take) gives zeroes. Pages fresh from the system are not cleaned again; others are cleaned when they are handed out,
 /// by writing zeroes to all of them: no system call, but memory for each page, also where the one who had them before touched only a
 /// few. (What the system does instead, giving memory back and zeroing fresh pages as they are touched, was slower for
-/// pages that are all used again, whatever their length: 40 times for 64 KiB, 20 times for 256 MiB, and 1.5 to 4 times in huge pages.) For long pages
-/// of which little is used there is [`decommit_from`](Self::decommit_from).
+/// pages that are all used again, whatever their length: 40 times for 64 KiB, 20 times for 256 MiB, and 1.5 to 4 times in huge pages; on
+/// Linux 6.18.) Where little is used of each, writing all the zeroes costs more than pages fresh from the system would from about 256 KiB on: for
+/// that there is [`decommit_from`](Self::decommit_from).
 ///
 /// [`take_dirty`](Self::take_dirty) gives what somebody left.
 ///

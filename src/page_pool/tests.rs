@@ -198,6 +198,17 @@ fn what_waits_is_handed_out_when_the_system_has_no_more() {
 on_linux! {
     use std::vec;
 
+    /// Pages that come back while the system is asked in vain.
+    #[test]
+    fn what_comes_back_meanwhile_is_handed_out() {
+        static POOL: PagePool = PagePool::new(1, 1);
+        let mut pages = POOL.take().unwrap().into_pages();
+        pages.fill(7);
+        crate::os::inject::just_before("mmap", move || assert!(POOL.put(pages)));
+        let (taken, failed) = fail_nth(Some("mmap"), 0, REFUSED, || POOL.take());
+        assert!(failed && taken.unwrap().iter().all(|&byte| byte == 0));
+    }
+
     #[test]
     fn each_step_makes_just_the_calls_that_it_says() {
         let named = |name, number| vec![name; number];
