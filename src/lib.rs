@@ -10,6 +10,7 @@
 //! | pages: anywhere, at a place, near one | [`alloc()`], [`alloc_at`], [`alloc_near`] |
 //! | pages whose rights the compiler knows | [`Pages`], [`MmapOptions`] |
 //! | address space now, memory later: as a whole, in parts | [`Reserved`], [`Reservation`] |
+//! | pages again and again, without the system | [`PagePool`] |
 //! | how pages will be used; their memory given back, brought in, counted | [`Pages::advise`], [`Pages::decommit`], [`Pages::prefault`], [`Pages::resident`] |
 //! | a file as pages | [`MmapOptions::of_file`] |
 //! | a file that others write to, or cut short, as pages; to be read like a file | [`SharedPages`]; [`MappedFile`] |
@@ -162,6 +163,7 @@ pub use page_allocator::PageAllocator;
 #[cfg(feature = "zerocopy")]
 #[cfg_attr(docsrs, doc(cfg(feature = "zerocopy")))]
 pub use paged_vec::FrozenVec;
+pub use page_pool::{PagePool, PoolCounts, PooledPages};
 #[cfg(feature = "collections")]
 #[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
 pub use paged_vec::{Drain, ExtractIf, IntoIter, PagedVec, Splice};

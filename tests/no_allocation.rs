@@ -89,3 +89,15 @@ fn changing_and_holding_pages_allocates_nothing() {
     assert_eq!(allocations_of(held), 0);
     assert_eq!(allocations_of(|| drop(memory)), 0);
 }
+
+#[test]
+fn pages_go_out_of_a_pool_and_back_without_allocations() {
+    let pool = folio::PagePool::new(1, 100);
+    let round = || drop([(); 100].map(|()| pool.take().unwrap()));
+    // The lists get as long as they will be. (There are two if the stack, by which threads are told apart, crosses a line.)
+    let rounds = (0..50).find(|_| allocations_of(round) == 0);
+    assert!(rounds.is_some());
+    assert_eq!(allocations_of(|| pool.clear()), 0);
+    let rounds = (0..50).find(|_| allocations_of(|| pool.prepare(100).unwrap()) == 0);
+    assert!(rounds.is_some());
+}

@@ -20,6 +20,8 @@ mod look;
 #[cfg(target_os = "linux")]
 mod mapped;
 mod measure;
+#[cfg(target_os = "linux")]
+mod pool;
 mod report;
 #[cfg(target_os = "linux")]
 mod reserve;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         fault::run(&mut bench);
         vectors::run(&mut bench);
         collections::run(&mut bench);
+        pool::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

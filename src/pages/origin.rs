@@ -91,6 +91,14 @@ impl Origin {
         }
     }
 
+    /// How many bytes `os::map` gave as a whole; `None` of what is a reservation's.
+    pub(super) fn whole_len(&self) -> Option<usize> {
+        match self {
+            Self::Whole(whole) => Some(whole.pages.len()),
+            Self::Carved(_) | Self::Joint(_) => None,
+        }
+    }
+
     /// What the system wants kept.
     pub(super) fn attached(&self) -> &os::Attached {
         match self {

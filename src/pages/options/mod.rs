@@ -2,6 +2,7 @@
 
 mod made;
 mod make;
+mod recycle;
 mod special;
 #[cfg(all(test, feature = "std"))]
 on_linux! {
@@ -136,7 +137,7 @@ pub enum Fallback {
 impl<'f> MmapOptions<'f> {
     /// At least `len` bytes, rounded up to whole pages, at a place of the system's choice; of a [file](Self::file), just `len` bytes.
     #[inline]
-    pub fn new(len: usize) -> Self {
+    pub const fn new(len: usize) -> Self {
         Self {
             len: Some(len),
             place: Place::Anywhere,
@@ -320,7 +321,7 @@ impl<'f> MmapOptions<'f> {
     /// Beyond [`page::granularity`](crate::page::granularity), so much more is mapped for a moment, and the surplus given back.
     /// (On Windows it stays reserved, without memory, for as long as the mapping lives.) Of a [file](Self::file), the offset must
     /// be a multiple of it as well, or of the granularity.
-    pub fn align(mut self, align: usize) -> Self {
+    pub const fn align(mut self, align: usize) -> Self {
         self.align = align;
         self
     }
@@ -330,13 +331,13 @@ impl<'f> MmapOptions<'f> {
     ///
     /// Of a [file](Self::file) whose part begins in the middle of a page, they come before that page: it has bytes of the file
     /// that are out of reach of safe code, and do not end the process.
-    pub fn guard_before(mut self, len: usize) -> Self {
+    pub const fn guard_before(mut self, len: usize) -> Self {
         self.before = len;
         self
     }
 
     /// With at least `len` bytes of [guard pages](crate::guard()) directly behind. (Of a file, behind its last page.)
-    pub fn guard_after(mut self, len: usize) -> Self {
+    pub const fn guard_after(mut self, len: usize) -> Self {
         self.after = len;
         self
     }
@@ -347,7 +348,7 @@ impl<'f> MmapOptions<'f> {
     /// # Cost
     ///
     /// One system call more.
-    pub fn locked(mut self) -> Self {
+    pub const fn locked(mut self) -> Self {
         self.locked = true;
         self
     }
@@ -384,7 +385,7 @@ impl<'f> MmapOptions<'f> {
     /// # Platforms
     ///
     /// Linux, FreeBSD, and OpenBSD (`MAP_CONCEAL`). Elsewhere [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
-    pub fn no_core_dump(mut self) -> Self {
+    pub const fn no_core_dump(mut self) -> Self {
         self.no_core_dump = true;
         self
     }
@@ -394,7 +395,7 @@ impl<'f> MmapOptions<'f> {
     /// # Cost
     ///
     /// One system call more.
-    pub fn wipe_on_fork(mut self) -> Self {
+    pub const fn wipe_on_fork(mut self) -> Self {
         self.wipe_on_fork = true;
         self
     }
