@@ -25,6 +25,12 @@
 //! - A handler that somebody installs *later* and that does not call the one it found. [`installed`] tells of such a one:
 //!   [`Installed::Covered`]. Crash reporters, language runtimes (the JVM, Go), sanitizers and emulators have handlers; most pass on
 //!   what they do not know. Where the order is yours to choose, install those first and call [`install`] after them.
+//! - A library that contains folio and is *unloaded* (`dlclose`, `FreeLibrary`): the handler stays where the system finds it, its code
+//!   does not, and the next such signal of any kind is the end. Once [`install`]ed, nothing takes the handler away again, since others
+//!   may have noted it as the one to pass signals on to. Such a library must stay loaded: link it with `-z nodelete`, or open it with
+//!   `RTLD_NODELETE` (Windows: `GET_MODULE_HANDLE_EX_FLAG_PIN`).
+//! - A thread whose stack has no room for the system to call the handler on (some KiB), and that has no alternate stack. Rust gives its
+//!   own threads one.
 //! - A debugger stops at each fault before the handler sees it; tell it to pass them on (`handle SIGSEGV SIGBUS nostop noprint pass`
 //!   in gdb, `process handle` in lldb).
 //!
@@ -33,7 +39,8 @@
 //! # Platforms
 //!
 //! x86-64, x86, arm64 and riscv64 as `PLATFORM.md` tells. On other processors Linux copies by system calls (`process_vm_readv` on the
-//! process itself), and words cannot be reached; other systems answer [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+//! process itself), and words cannot be reached; where a filter (seccomp) refuses that call, copies and [`install`] give an error with
+//! its code, and no fault. Other systems answer [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 //!
 //! # Memory model
 //!

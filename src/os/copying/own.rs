@@ -105,17 +105,31 @@ macro_rules! end {
     };
 }
 
-/// Begins the table: behind the code, in the same section, so that distances are known when it is assembled.
+// Begins and ends the table. Where code may be executed and not be read (OpenBSD), it must not lie behind it; the other object formats
+// know no distances between sections, and their systems let code be read.
+#[cfg(not(any(windows, target_vendor = "apple")))]
+macro_rules! table {
+    () => {
+        concat!(".section .rodata.folio,\"a\"\n.balign 4\n", function!("table"), "99:")
+    };
+}
+#[cfg(any(windows, target_vendor = "apple"))]
 macro_rules! table {
     () => {
         concat!(".balign 4\n", function!("table"), "99:")
+    };
+}
+macro_rules! end_of_table {
+    () => {
+        ".long 0, 0, 0\n.text"
     };
 }
 
 /// Instructions, and where to go on when one of them faults. A row of zeros is the end.
 ///
 /// Not among them are those at which the registers do not tell what is left, between two of several additions: a signal that looks
-/// like that of a fault and is not (Apple's kernel gives `SIGBUS` the same code whoever sends it) can come at any instruction.
+/// like that of a fault and is not (Apple's kernel gives `SIGBUS` the same code whoever sends it) can come at any instruction. Nor are
+/// stretches that reach no memory.
 macro_rules! entry {
     ($from:literal, $to:literal, $recovery:literal) => {
         concat!(".long ", $from, " - 99b, ", $to, " - 99b, ", $recovery, " - 99b")
@@ -242,7 +256,13 @@ const WRITE: usize = 256;
 
 #[cold]
 fn stop(left: usize, why: usize) -> Stop {
-    Stop { left, kind: FaultKind::from_code(why & 255), write: why & WRITE != 0 }
+    Stop { left, kind: FaultKind::from_code(why & 255), write: why & WRITE != 0, refused: None }
+}
+
+/// The instructions are there: nothing is to be tried.
+#[expect(clippy::unnecessary_wraps, reason = "system calls can be refused")]
+pub(crate) fn try_out() -> Result<(), Stop> {
+    Ok(())
 }
 
 /// Copies; after a fault, how many bytes are left, all before them being copied and none behind.

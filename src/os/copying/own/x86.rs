@@ -33,12 +33,51 @@ macro_rules! changes {
     };
 }
 
+/// Saves a register. Unwinders are told where it is; Windows' have no tables here.
+macro_rules! push {
+    ($register:literal) => {
+        concat!("push ", $register, told!("\n.cfi_adjust_cfa_offset 4\n.cfi_rel_offset ", $register, ", 0"))
+    };
+}
+
+/// Takes registers back, the one that was saved last first, and returns. What follows stands as if that had not been.
+macro_rules! pop {
+    ($($register:literal),*) => {
+        concat!(
+            told!(".cfi_remember_state\n"),
+            $("pop ", $register, "\n", told!(".cfi_adjust_cfa_offset -4\n.cfi_restore ", $register, "\n"),)*
+            "ret\n",
+            told!(".cfi_restore_state"),
+        )
+    };
+}
+
+/// Another function begins, in which nothing is saved yet.
+macro_rules! next {
+    () => {
+        told!(".cfi_endproc\n.cfi_startproc")
+    };
+}
+
+#[cfg(not(windows))]
+macro_rules! told {
+    ($($words:literal),*) => {
+        concat!($($words),*)
+    };
+}
+#[cfg(windows)]
+macro_rules! told {
+    ($($words:literal),*) => {
+        ""
+    };
+}
+
 global_asm!(
     begin!(),
     // copy(to, from, length) -> eax: left, edx: why
     function!("copy"),
-    "push esi",
-    "push edi",
+    push!("esi"),
+    push!("edi"),
     "mov edi, [esp + 12]",
     "mov esi, [esp + 16]",
     "mov ecx, [esp + 20]",
@@ -65,9 +104,7 @@ global_asm!(
     "jnz 47b",
     "29:",
     "xor eax, eax",
-    "pop edi",
-    "pop esi",
-    "ret",
+    pop!("edi", "esi"),
     "44:",
     "lea ecx, [eax + 4 * ecx]",
     "jmp 45b",
@@ -75,12 +112,11 @@ global_asm!(
     "or edx, 256",
     "72:",
     "mov eax, ecx",
-    "pop edi",
-    "pop esi",
-    "ret",
+    pop!("edi", "esi"),
+    next!(),
     // fill(to, byte, length) -> eax: left, edx: why
     function!("fill"),
-    "push edi",
+    push!("edi"),
     "mov edi, [esp + 8]",
     "mov eax, [esp + 12]",
     "mov ecx, [esp + 16]",
@@ -88,13 +124,12 @@ global_asm!(
     "rep stosb",
     "64:",
     "xor eax, eax",
-    "pop edi",
-    "ret",
+    pop!("edi"),
     "65:",
     "mov eax, ecx",
     "or edx, 256",
-    "pop edi",
-    "ret",
+    pop!("edi"),
+    next!(),
     // load(place), swap(place, value), add(place, value), exchange(place, expected, value) -> eax: what was there, edx: why not
     "79:",
     "or edx, 256",
@@ -117,7 +152,7 @@ global_asm!(
     entry!("59b", "64b", "65b"),
     entry!("74b", "75b", "78b"),
     entry!("75b", "76b", "79b"),
-    ".long 0, 0, 0",
+    end_of_table!(),
 );
 
 declare! {

@@ -321,7 +321,6 @@ global_asm!(
     "91:",
     "inc rdi",
     "dec edx",
-    "92:",
     "jnz 63b",
     "57:",
     "xor eax, eax",
@@ -441,7 +440,6 @@ global_asm!(
     entry!("48b", "49b", "73b"),
     entry!("52b", "89b", "66b"),
     entry!("90b", "91b", "66b"),
-    entry!("92b", "58b", "66b"),
     entry!("59b", "64b", "65b"),
     entry!("67b", "68b", "73b"),
     entry!("202b", "205b", "213b"),
@@ -449,7 +447,7 @@ global_asm!(
     entry!("212b", "213b", "213b"),
     entry!("74b", "75b", "72b"),
     entry!("75b", "76b", "73b"),
-    ".long 0, 0, 0",
+    end_of_table!(),
 );
 
 declare! {
@@ -526,5 +524,7 @@ pub(super) unsafe fn fill_now(way: NonZeroUsize, to: *mut u8, byte: u8, len: usi
     }
 }
 
+#[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
+mod faults;
 #[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
 mod tests;
