@@ -432,7 +432,6 @@ global_asm!(
     entry!("20b", "80b", "46b"),
     entry!("81b", "82b", "46b"),
     entry!("83b", "33b", "46b"),
-    entry!("34b", "84b", "45b"),
     entry!("85b", "86b", "45b"),
     entry!("87b", "88b", "45b"),
     entry!("42b", "43b", "44b"),
