@@ -38,6 +38,27 @@ macro_rules! changes {
     };
 }
 
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("20b", "80b", "46b")
+            ("81b", "82b", "46b")
+            ("83b", "84b", "46b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("52b", "86b", "66b")
+            ("87b", "88b", "66b")
+            ("89b", "90b", "66b")
+            ("67b", "68b", "73b")
+            ("74b", "75b", "72b")
+            ("75b", "76b", "73b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
+
 global_asm!(
     begin!(),
     // copy(x0: to, x1: from, x2: length) -> x0: left, x1: why
@@ -221,19 +242,7 @@ global_asm!(
     changes!("swap_64", "add_64", "exchange_64", "", "x"),
     "76:",
     end!(),
-    table!(),
-    entry!("20b", "80b", "46b"),
-    entry!("81b", "82b", "46b"),
-    entry!("83b", "84b", "46b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("52b", "86b", "66b"),
-    entry!("87b", "88b", "66b"),
-    entry!("89b", "90b", "66b"),
-    entry!("67b", "68b", "73b"),
-    entry!("74b", "75b", "72b"),
-    entry!("75b", "76b", "73b"),
-    end_of_table!(),
+    table!(rows!(text_of)),
 );
 
 declare! {

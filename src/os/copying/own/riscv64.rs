@@ -33,6 +33,28 @@ macro_rules! changes {
     };
 }
 
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("20b", "80b", "46b")
+            ("81b", "82b", "46b")
+            ("83b", "84b", "46b")
+            ("85b", "86b", "46b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("52b", "88b", "66b")
+            ("89b", "90b", "66b")
+            ("91b", "92b", "66b")
+            ("67b", "68b", "73b")
+            ("74b", "75b", "72b")
+            ("75b", "76b", "73b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
+
 global_asm!(
     begin!(),
     // copy(a0: to, a1: from, a2: length) -> a0: left, a1: why
@@ -191,20 +213,7 @@ global_asm!(
     changes!("swap_64", "add_64", "exchange_64", "d", "nop"),
     "76:",
     end!(),
-    table!(),
-    entry!("20b", "80b", "46b"),
-    entry!("81b", "82b", "46b"),
-    entry!("83b", "84b", "46b"),
-    entry!("85b", "86b", "46b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("52b", "88b", "66b"),
-    entry!("89b", "90b", "66b"),
-    entry!("91b", "92b", "66b"),
-    entry!("67b", "68b", "73b"),
-    entry!("74b", "75b", "72b"),
-    entry!("75b", "76b", "73b"),
-    end_of_table!(),
+    table!(rows!(text_of)),
 );
 
 declare! {

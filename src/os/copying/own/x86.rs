@@ -72,6 +72,22 @@ macro_rules! told {
     };
 }
 
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("42b", "43b", "44b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("59b", "64b", "65b")
+            ("74b", "75b", "78b")
+            ("75b", "76b", "79b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
+
 global_asm!(
     begin!(),
     // copy(to, from, length) -> eax: left, edx: why
@@ -145,14 +161,7 @@ global_asm!(
     changes!("swap_32", "add_32", "exchange_32", "eax", "edx"),
     "76:",
     end!(),
-    table!(),
-    entry!("42b", "43b", "44b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("59b", "64b", "65b"),
-    entry!("74b", "75b", "78b"),
-    entry!("75b", "76b", "79b"),
-    end_of_table!(),
+    table!(rows!(text_of)),
 );
 
 declare! {

@@ -34,6 +34,34 @@ macro_rules! changes {
     };
 }
 
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("20b", "80b", "46b")
+            ("81b", "82b", "46b")
+            ("83b", "33b", "46b")
+            ("34b", "84b", "45b")
+            ("85b", "86b", "45b")
+            ("87b", "88b", "45b")
+            ("42b", "43b", "44b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("52b", "89b", "66b")
+            ("90b", "91b", "66b")
+            ("59b", "64b", "65b")
+            ("67b", "68b", "73b")
+            ("202b", "205b", "213b")
+            ("206b", "208b", "213b")
+            ("212b", "213b", "213b")
+            ("74b", "75b", "72b")
+            ("75b", "76b", "73b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
+
 global_asm!(
     ".text",
     begin!(),
@@ -428,25 +456,7 @@ global_asm!(
     changes!("swap_64", "add_64", "exchange_64", "rsi", "rdx"),
     "76:",
     end!(),
-    table!(),
-    entry!("20b", "80b", "46b"),
-    entry!("81b", "82b", "46b"),
-    entry!("83b", "33b", "46b"),
-    entry!("85b", "86b", "45b"),
-    entry!("87b", "88b", "45b"),
-    entry!("42b", "43b", "44b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("52b", "89b", "66b"),
-    entry!("90b", "91b", "66b"),
-    entry!("59b", "64b", "65b"),
-    entry!("67b", "68b", "73b"),
-    entry!("202b", "205b", "213b"),
-    entry!("206b", "208b", "213b"),
-    entry!("212b", "213b", "213b"),
-    entry!("74b", "75b", "72b"),
-    entry!("75b", "76b", "73b"),
-    end_of_table!(),
+    table!(rows!(text_of)),
 );
 
 declare! {
