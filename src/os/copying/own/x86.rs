@@ -33,19 +33,29 @@ macro_rules! changes {
     };
 }
 
-/// Saves a register. Unwinders are told where it is; Windows' have no tables here.
+/// Saves a register; then there are so many bytes up to the caller's. Unwinders are told; Windows' have no tables here.
 macro_rules! push {
-    ($register:literal) => {
-        concat!("push ", $register, told!("\n.cfi_adjust_cfa_offset 4\n.cfi_rel_offset ", $register, ", 0"))
+    ($register:literal, $bytes:literal) => {
+        concat!(
+            "push ",
+            $register,
+            told!("\n.cfi_def_cfa_offset ", $bytes, "\n.cfi_offset ", $register, ", -", $bytes)
+        )
     };
 }
 
-/// Takes registers back, the one that was saved last first, and returns. What follows stands as if that had not been.
+/// Takes registers back, the one that was saved last first, and returns; behind each, so many bytes are left. What follows stands as if
+/// that had not been. (LLVM knows offsets no more after `.cfi_restore_state`, but for those that are said as they are.)
 macro_rules! pop {
-    ($($register:literal),*) => {
+    ($(($register:literal, $bytes:literal)),*) => {
         concat!(
             told!(".cfi_remember_state\n"),
-            $("pop ", $register, "\n", told!(".cfi_adjust_cfa_offset -4\n.cfi_restore ", $register, "\n"),)*
+            $(
+                "pop ",
+                $register,
+                "\n",
+                told!(".cfi_def_cfa_offset ", $bytes, "\n.cfi_restore ", $register, "\n"),
+            )*
             "ret\n",
             told!(".cfi_restore_state"),
         )
@@ -92,8 +102,8 @@ global_asm!(
     begin!(),
     // copy(to, from, length) -> eax: left, edx: why
     function!("copy"),
-    push!("esi"),
-    push!("edi"),
+    push!("esi", "8"),
+    push!("edi", "12"),
     "mov edi, [esp + 12]",
     "mov esi, [esp + 16]",
     "mov ecx, [esp + 20]",
@@ -120,7 +130,7 @@ global_asm!(
     "jnz 47b",
     "29:",
     "xor eax, eax",
-    pop!("edi", "esi"),
+    pop!(("edi", "8"), ("esi", "4")),
     "44:",
     "lea ecx, [eax + 4 * ecx]",
     "jmp 45b",
@@ -128,11 +138,11 @@ global_asm!(
     "or edx, 256",
     "72:",
     "mov eax, ecx",
-    pop!("edi", "esi"),
+    pop!(("edi", "8"), ("esi", "4")),
     next!(),
     // fill(to, byte, length) -> eax: left, edx: why
     function!("fill"),
-    push!("edi"),
+    push!("edi", "8"),
     "mov edi, [esp + 8]",
     "mov eax, [esp + 12]",
     "mov ecx, [esp + 16]",
@@ -140,11 +150,11 @@ global_asm!(
     "rep stosb",
     "64:",
     "xor eax, eax",
-    pop!("edi"),
+    pop!(("edi", "4")),
     "65:",
     "mov eax, ecx",
     "or edx, 256",
-    pop!("edi"),
+    pop!(("edi", "4")),
     next!(),
     // load(place), swap(place, value), add(place, value), exchange(place, expected, value) -> eax: what was there, edx: why not
     "79:",
