@@ -30,7 +30,8 @@ fn be_caught(file: &File, memory: RawMemoryMut<'_>, wanted: u32, mut request: im
         rounds += 1;
         assert!(rounds / 20 <= wanted, "caught {caught} times in {rounds} rounds");
         file.set_len(len as u64).unwrap();
-        let start = rounds as usize * 61 % size;
+        let start =
+            if rounds % 4 < 2 { rounds as usize * 61 % size } else { size - 1 - rounds as usize % 31 };
         let write = rounds % 2 == 0;
         request();
         // The file stays short: some copy is cut, or finds it so.
@@ -52,7 +53,10 @@ fn be_caught(file: &File, memory: RawMemoryMut<'_>, wanted: u32, mut request: im
         if !write {
             // Ones; zeroes where the file ended, or is new; and what was here before.
             assert!(copy[start..end].iter().all(|&byte| byte <= 1));
-            assert!(copy[end..].iter().all(|&byte| byte == 7));
+            // Of a page that goes between two moves of one place, the first may have had more than the second.
+            let (near, far) = copy[end..].split_at((len - end).min(128));
+            assert!(near.iter().all(|&byte| byte <= 1 || byte == 7), "{fault}, from {start}");
+            assert!(far.iter().all(|&byte| byte == 7), "{fault}, from {start}");
         }
         caught += u32::from(end > size);
     }
@@ -75,7 +79,7 @@ pub fn is_the_process() -> bool {
     let Some(path) = role() else { return false };
     let file = File::options().write(true).open(path).unwrap();
     say("ready");
-    std::io::stdin().bytes().enumerate().for_each(|(round, _)| cut(&file, round));
+    std::io::stdin().lock().bytes().enumerate().for_each(|(round, _)| cut(&file, round));
     true
 }
 

@@ -47,7 +47,9 @@ pub fn in_small_tmpfs(test: &str, run: impl FnOnce(&Path)) {
     }
     let folder = tempfile::tempdir().unwrap();
     // SAFETY: numbers only.
-    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let user = unsafe { libc::geteuid() };
+    // SAFETY: numbers only.
+    let group = unsafe { libc::getegid() };
     let maps = [
         ("/proc/self/setgroups", "deny".to_owned()),
         ("/proc/self/uid_map", format!("0 {user} 1")),
