@@ -62,7 +62,8 @@ pub struct Fault {
 
 impl Fault {
     /// The offset in the memory, from its first byte on, of the byte that could not be reached. Those that the
-    /// call was to reach before it were copied (or filled, or found equal); those behind it were not written to.
+    /// call was to reach before it were copied (or filled, or found equal); those behind it were not written to, unless memory was
+    /// taken away [in the midst](crate::fault) of the copy.
     pub fn offset(&self) -> usize {
         self.offset
     }

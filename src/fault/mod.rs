@@ -5,7 +5,8 @@
 //! Windows an exception), and is ended by it. The methods here, of [`RawMemory`] and [`RawMemoryMut`] for any addresses and of
 //! [`Pages`](crate::Pages), give [`ErrorKind::Fault`](crate::ErrorKind::Fault) instead, and [`Error::fault`](crate::Error::fault) tells
 //! the byte that could not be reached, why, and whether it was to be read or written. What comes before that byte has been copied;
-//! what comes behind it has not been touched.
+//! what comes behind it has not been touched. (Unless the page was taken away in the midst of the copy: then up to 128 bytes behind
+//! may have been copied as well, as they were a moment before.)
 //!
 //! # How
 //!
@@ -47,6 +48,13 @@
 //! What these methods touch is, to Rust, like memory of a device: assembly reaches it, as volatile accesses would, and no object of
 //! Rust lies there that the compiler knows of. So others (threads, processes, the system) may write to it at the same time: that is no
 //! data race in Rust's sense. A copy is then any mixture of old and new bytes; only accesses to words are atomic.
+//!
+//! Accesses to words put copies in order, between threads and between processes: who sees in a word what another one has put there
+//! (by `try_store` or any other change) also sees all that that one had copied before. So a queue writes an entry by
+//! `try_copy_from` and then its number by `try_store`; the reader finds the number by `try_load` and copies the entry by
+//! `try_copy_to`.
+//!
+//! A child by `fork` has the mappings, and the handler as well; a program that is executed has neither.
 
 #[macro_use]
 mod methods;
