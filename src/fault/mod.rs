@@ -31,7 +31,8 @@
 //!   may have noted it as the one to pass signals on to. Such a library must stay loaded: link it with `-z nodelete`, or open it with
 //!   `RTLD_NODELETE` (Windows: `GET_MODULE_HANDLE_EX_FLAG_PIN`).
 //! - A thread whose stack has no room for the system to call the handler on (some KiB), and that has no alternate stack. Rust gives its
-//!   own threads one.
+//!   own threads one, of 8 KiB or little more: a copy that faults inside a handler which itself runs there can need more, where
+//!   processors have many registers to save. Who does so sets a larger one (`sigaltstack`).
 //! - A debugger stops at each fault before the handler sees it; tell it to pass them on (`handle SIGSEGV SIGBUS nostop noprint pass`
 //!   in gdb, `process handle` in lldb).
 //!

@@ -5,8 +5,9 @@
 //! being done (`rcx` tells what is left while `rep` runs). Whatever faults first among the wide moves, the copy goes on byte by byte
 //! from there, and that one's fault is the exact one. The handler leaves the kind of the fault in `r11`.
 //!
-//! Stores ascend, and none is made before all below it are: what is behind a fault is as it was. (A store that reaches into a page
-//! that cannot be written writes nothing at all.)
+//! Stores ascend, and none is made before all below it are: what is behind a fault is as it was, if the page was gone from the
+//! start. (A store that reaches into a page that cannot be written writes nothing at all.) If it went in the midst of the copy, the
+//! last wide store before may have reached further than is counted.
 
 use super::Outcome;
 use core::arch::global_asm;
