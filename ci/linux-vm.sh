@@ -6,6 +6,8 @@
 #   ci/linux-vm.sh aarch64-16k   pages of 16 KiB, on Linux 6.12 of Debian 13: PROCMAP_QUERY, but no guard advice
 #   ci/linux-vm.sh powerpc64le   pages of 64 KiB
 #
+# Names of tests behind it ("lib" for those inside the library) let it run these alone.
+#
 # The machine holds the statically linked tests and busybox, runs them one after the other and powers itself off. The
 # doc-tests and the tool's tests stay outside; FOLIO_TEST_ROUNDS shortens the long tests.
 #
@@ -14,6 +16,14 @@
 # downloads (not installed): Debian's kernel for the architecture, and its busybox-static
 source "$(dirname "$0")/common.sh"
 machine=${1:?which machine: x86_64, aarch64, aarch64-16k or powerpc64le}
+shift
+wanted=(--lib --tests)
+if [ $# -gt 0 ]; then
+    wanted=()
+    for name in "$@"; do
+        [ "$name" = lib ] && wanted+=(--lib) || wanted+=(--test "$name")
+    done
+fi
 arch=${machine%-*} sources=
 case $machine in
     x86_64)
@@ -75,7 +85,7 @@ else
 fi
 export CARGO_TARGET_DIR="$FOLIO_CROSS/vm-$arch/target"
 command=${build[0]}
-built=$("$command" test "${build[@]:1}" --target "$target" -p folio --features allow_exec,zerocopy,serde --lib --tests --no-run --message-format=json)
+built=$("$command" test "${build[@]:1}" --target "$target" -p folio --features allow_exec,zerocopy,serde "${wanted[@]}" --no-run --message-format=json)
 programs=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)
 [ -n "$programs" ]
 

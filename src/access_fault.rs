@@ -1,5 +1,6 @@
 //! Why memory could not be reached: plain data.
 
+use crate::error::{ErrorKind, Failure};
 use core::fmt;
 
 /// Why a byte could not be read or written.
@@ -61,7 +62,8 @@ pub struct Fault {
 
 impl Fault {
     /// The offset in the memory, from its first byte on, of the byte that could not be reached. Those that the
-    /// call was to reach before it were copied (or filled, or found equal); those behind it were not written to.
+    /// call was to reach before it were copied (or filled, or found equal); those behind it were not written to, unless memory was
+    /// taken away [in the midst](crate::fault) of the copy.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -92,6 +94,22 @@ pub(crate) struct Stop {
     pub(crate) left: usize,
     pub(crate) kind: FaultKind,
     pub(crate) write: bool,
+    /// It was no fault: the system call by which a copy is made failed, with this code.
+    pub(crate) refused: Option<(ErrorKind, i32)>,
+}
+
+#[allow(dead_code, reason = "where copies are made by system calls")]
+impl Stop {
+    /// What is to be said if it was no fault.
+    pub(crate) fn refusal(self) -> Option<Failure> {
+        let (kind, code) = self.refused?;
+        let failure = Failure::system(kind, code)
+            .detail(
+                "the system refuses the call by which bytes are copied on this processor: process_vm_readv",
+            )
+            .remedy("permit the call, where a filter (seccomp) forbids it");
+        Some(failure)
+    }
 }
 
 /// Who catches faults now: the answer of [`fault::installed`](crate::fault::installed).

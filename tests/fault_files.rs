@@ -3,14 +3,11 @@
 
 mod common;
 
-use common::{Helper, role, rounds, say, skipped};
+use common::{cuts, rounds, skipped};
 use folio::fault::{self, FaultKind, RawMemory, RawMemoryMut};
 use folio::page;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// A file mapped shared.
@@ -145,41 +142,30 @@ fn a_file_is_cut_by_another_thread_meanwhile() {
             }
         }
     });
-    eprintln!("{} copies were cut short", faults.into_inner());
+    eprintln!("{} copies found the file short, or were cut", faults.into_inner());
+}
+
+/// Reads and writes that lose the pages under their hands.
+#[test]
+fn copies_are_cut_in_the_midst_by_another_thread() {
+    if let Err(error) = fault::install() {
+        return skipped("copies_are_cut_in_the_midst_by_another_thread", &error.to_string());
+    }
+    let (file, view) = file(cuts::PAGES);
+    cuts::by_a_thread(file.as_file(), view.memory(), rounds(1000));
 }
 
 #[test]
-fn a_file_is_cut_by_another_process_meanwhile() {
-    let test = "a_file_is_cut_by_another_process_meanwhile";
-    let pages = 8;
-    let size = page::size();
-    if let Some(path) = role() {
-        let file = File::options().write(true).open(Path::new(OsStr::from_bytes(path.as_bytes()))).unwrap();
-        say("ready");
-        let parent = std::os::unix::process::parent_id();
-        // Until the parent ends this process, or is gone.
-        while std::os::unix::process::parent_id() == parent {
-            for round in 0..pages * 50 {
-                file.set_len((round % pages * size) as u64).unwrap();
-                file.set_len((pages * size) as u64).unwrap();
-            }
-        }
+fn copies_are_cut_in_the_midst_by_another_process() {
+    let test = "copies_are_cut_in_the_midst_by_another_process";
+    if cuts::is_the_process() {
         return;
     }
     if let Err(error) = fault::install() {
         return skipped(test, &error.to_string());
     }
-    let (file, view) = file(pages);
-    let mut child = Helper::start(test, file.path());
-    assert_eq!(child.line(), "ready");
-    let mut copy = vec![0; pages * size];
-    let mut faults = 0;
-    for round in 0..rounds(1000) as usize {
-        let start = round * 61 % size;
-        let len = copy.len() - start;
-        faults += u32::from(check(*view.memory(), start, &mut copy[..len]));
-    }
-    eprintln!("{faults} copies were cut short");
+    let (file, view) = file(cuts::PAGES);
+    cuts::by_a_process(test, file.path(), view.memory(), rounds(1000));
 }
 
 /// Memory of a file system that is full: reading gives zeroes, writing cannot be done.
@@ -190,30 +176,12 @@ fn a_full_file_system_is_an_error() {
     if let Err(error) = fault::install() {
         return skipped(test, &error.to_string());
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = std::ffi::CString::new(folder.path().as_os_str().as_bytes()).unwrap();
-    // SAFETY: strings that end with a NUL.
-    let mounted = unsafe {
-        libc::mount(c"folio".as_ptr(), path.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=1m".as_ptr().cast())
-    };
-    if mounted != 0 {
-        return skipped(test, &format!("mount: {}", std::io::Error::last_os_error()));
-    }
-    let len = 2 << 20;
-    {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(folder.path().join("full"))
-            .unwrap();
+    common::small::in_small_tmpfs(test, |folder| {
+        let len = 2 << 20;
+        let file = File::options().read(true).write(true).create_new(true).open(folder.join("full")).unwrap();
         file.set_len(len as u64).unwrap();
         let view = View::new(&file, len);
         let fault = view.memory().try_fill(0, len, 1).unwrap_err().fault().unwrap();
         assert_eq!((fault.offset(), fault.is_write(), fault.kind()), (1 << 20, true, FaultKind::NoBacking));
-    }
-    // SAFETY: a string that ends with a NUL.
-    let unmounted = unsafe { libc::umount(path.as_ptr()) };
-    assert_eq!(unmounted, 0);
+    });
 }

@@ -107,6 +107,15 @@ extern "C" fn passes_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 }
 
 /// A handler that is not about memory and copies.
+/// Rust's alternate stack has room for one signal for sure. Of a second one upon the first, what a processor with many registers
+/// saves (protection keys, wide vectors) can be too much for it.
+fn use_ample_stack() {
+    let ample = Box::leak(vec![0_u8; 256 << 10].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: ample.as_mut_ptr().cast(), ss_flags: 0, ss_size: ample.len() };
+    // SAFETY: memory that nobody else uses, for ever.
+    assert_eq!(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }, 0);
+}
+
 extern "C" fn copies(_signal: c_int) {
     copies_survive();
     SEEN.fetch_add(1, SeqCst);
@@ -289,6 +298,7 @@ fn case(name: &str) {
         "a fault inside somebody's handler" => {
             handle(libc::SIGUSR1, &action(simple(copies), 0, None));
             raise(libc::SIGUSR1);
+            use_ample_stack();
             handle(libc::SIGUSR1, &action(simple(copies), libc::SA_ONSTACK, None));
             raise(libc::SIGUSR1);
             assert_eq!(SEEN.load(SeqCst), 2);
@@ -299,6 +309,7 @@ fn case(name: &str) {
                 opens(signal, info, context);
             }
             handle(libc::SIGSEGV, &action(address(nested), libc::SA_SIGINFO | libc::SA_NODEFER, None));
+            use_ample_stack();
             fault::install().unwrap();
             touch(hole());
             assert_eq!(SEEN.load(SeqCst), 1);

@@ -49,6 +49,19 @@ fn it_can_be_sent_and_shared() {
     check::<MappedFile>();
 }
 
+/// Not the buffer.
+#[test]
+fn its_debug_output_is_short() {
+    let named = file(&bytes(LONG));
+    let mut mapped = MappedFile::open(named.path()).unwrap();
+    mapped.fill_buf().unwrap();
+    mapped.consume(5);
+    mapped.read_exact_at(0, &mut [0; 5000]).unwrap();
+    let shown = format!("{mapped:?}");
+    assert!(shown.len() < 1000 && shown.contains("position: 5"), "{shown}");
+    assert_eq!(shown.contains("SharedPages("), mapped.is_mapped(), "{shown}");
+}
+
 #[test]
 fn a_file_is_its_bytes() {
     for len in [0, 1, 100, 4096, 65_535, 65_536, 65_537, 1 << 20, LONG + 7] {

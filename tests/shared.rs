@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Helper, place_of, role, rounds, say, skipped, wait_for_parent};
+use common::{Helper, place_of, role, say, skipped, wait_for_parent};
 use folio::fault::{self, FaultKind};
 use folio::{
     Advice, ErrorKind, MmapMut, MmapOptions, Operation, Pages, Protection, SharedPages, SharedPagesMut, page,
@@ -12,7 +12,6 @@ use folio::{
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0] ^ at.to_le_bytes()[0]).collect()
@@ -32,15 +31,6 @@ fn all<W: folio::WriteAccess>(pages: &SharedPages<W>) -> Vec<u8> {
     let mut copy = vec![0; pages.len()];
     pages.try_copy_to(0, &mut copy).unwrap();
     copy
-}
-
-/// Lets the other thread end, also when this one panics.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 #[test]
@@ -252,39 +242,6 @@ fn a_file_cut_short_is_an_error() {
     named.as_file().set_len(4 * size as u64).unwrap();
     pages.try_copy_to(0, &mut copy).unwrap();
     assert!(copy[2 * size - 10..].iter().all(|&byte| byte == 0));
-}
-
-#[test]
-fn a_file_is_cut_meanwhile() {
-    if no_copies("a_file_is_cut_meanwhile") {
-        return;
-    }
-    let (size, count) = (page::size(), 16);
-    let named = file(&vec![1; count * size]);
-    let pages = MmapOptions::whole().map_shared_mut(named.as_file()).unwrap();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut round = 0;
-            while !done.load(Relaxed) {
-                round = (round + 5) % count;
-                // (Refused on Windows.)
-                let _cut = named.as_file().set_len((round * size + round) as u64);
-                let _longer = named.as_file().set_len((count * size) as u64);
-            }
-        });
-        let _ends = Ends(&done);
-        let mut copy = vec![0; count * size];
-        for round in 0..rounds(1000) as usize {
-            let start = round * 61 % size;
-            if let Err(error) = pages.try_copy_to(start, &mut copy[start..]) {
-                assert!(error.fault().unwrap().offset() >= start);
-            }
-            if let Err(error) = pages.try_fill(start, pages.len() - start, 1) {
-                assert!(error.fault().unwrap().is_write());
-            }
-        }
-    });
 }
 
 /// Words are words for all processes that map the file.

@@ -58,7 +58,8 @@ impl<'a> RawMemory<'a> {
     /// # Safety
     ///
     /// While the value and its copies are used, at most for `'a`, whatever is mapped at these addresses may be read: no `&mut`
-    /// to any of it is in use meanwhile, in any thread, and reading it has no effect (as that of some devices has).
+    /// to any of it is in use meanwhile, in any thread, and reading it has no effect (as that of some devices has). If it is memory
+    /// that Rust knows of (a variable, a heap allocation), all of it is initialized, and `start` was derived from it.
     /// What is read can be any bytes, also of others who get these addresses when they are unmapped: whether that may be is
     /// part of the promise.
     #[inline]

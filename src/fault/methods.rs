@@ -13,8 +13,10 @@ macro_rules! reading {
         /// # Errors
         ///
         /// [`ErrorKind::Fault`](crate::ErrorKind::Fault) when a byte cannot be read: [`Error::fault`](crate::Error::fault) tells which
-        /// and why; those before it are in `to`. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), and nothing is done,
-        /// when the bytes reach beyond the end. As [`fault::install`](crate::fault::install) the first time.
+        /// and why; those before it, `fault.offset() - offset` bytes, are in `to`, whose rest is as it was (but see
+        /// [`fault`](crate::fault) on what is taken away in the midst of a copy).
+        /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), and nothing is done, when the bytes reach beyond the end.
+        /// As [`fault::install`](crate::fault::install) the first time.
         #[inline]
         pub fn try_copy_to(&$this, offset: usize, to: &mut [u8]) -> $crate::error::Result<()> {
             // SAFETY: of the same layout; only initialized bytes are written to it.
@@ -92,7 +94,7 @@ macro_rules! writing {
         /// # Errors
         ///
         /// [`ErrorKind::Fault`](crate::ErrorKind::Fault) when a byte cannot be written: [`Error::fault`](crate::Error::fault) tells
-        /// which and why; those before it have been, none behind it has.
+        /// which and why; those before it have been, none behind it has (unless memory was taken away in the midst of the copy).
         /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), and nothing is done, when the bytes reach beyond the end.
         /// As [`fault::install`](crate::fault::install) the first time.
         #[inline]
@@ -215,7 +217,7 @@ macro_rules! changing {
         }
 
         /// Keeps of the word at `offset` those bits that `value` has, and gives what was there; otherwise as
-        /// [`try_fetch_add`](Self::try_fetch_add), by compare-exchange.
+        /// [`try_fetch_add`](Self::try_fetch_add), by compare-exchange: again as often as somebody else changed the word in between.
         ///
         /// # Errors
         ///

@@ -5,7 +5,8 @@
 //! Windows an exception), and is ended by it. The methods here, of [`RawMemory`] and [`RawMemoryMut`] for any addresses and of
 //! [`Pages`](crate::Pages), give [`ErrorKind::Fault`](crate::ErrorKind::Fault) instead, and [`Error::fault`](crate::Error::fault) tells
 //! the byte that could not be reached, why, and whether it was to be read or written. What comes before that byte has been copied;
-//! what comes behind it has not been touched.
+//! what comes behind it has not been touched. (Unless the page was taken away in the midst of the copy: then up to 128 bytes behind
+//! may have been copied as well, as they were a moment before.)
 //!
 //! # How
 //!
@@ -25,6 +26,13 @@
 //! - A handler that somebody installs *later* and that does not call the one it found. [`installed`] tells of such a one:
 //!   [`Installed::Covered`]. Crash reporters, language runtimes (the JVM, Go), sanitizers and emulators have handlers; most pass on
 //!   what they do not know. Where the order is yours to choose, install those first and call [`install`] after them.
+//! - A library that contains folio and is *unloaded* (`dlclose`, `FreeLibrary`): the handler stays where the system finds it, its code
+//!   does not, and the next such signal of any kind is the end. Once [`install`]ed, nothing takes the handler away again, since others
+//!   may have noted it as the one to pass signals on to. Such a library must stay loaded: link it with `-z nodelete`, or open it with
+//!   `RTLD_NODELETE` (Windows: `GET_MODULE_HANDLE_EX_FLAG_PIN`).
+//! - A thread whose stack has no room for the system to call the handler on (some KiB), and that has no alternate stack. Rust gives its
+//!   own threads one, of 8 KiB or little more: a copy that faults inside a handler which itself runs there can need more, where
+//!   processors have many registers to save. Who does so sets a larger one (`sigaltstack`).
 //! - A debugger stops at each fault before the handler sees it; tell it to pass them on (`handle SIGSEGV SIGBUS nostop noprint pass`
 //!   in gdb, `process handle` in lldb).
 //!
@@ -33,13 +41,21 @@
 //! # Platforms
 //!
 //! x86-64, x86, arm64 and riscv64 as `PLATFORM.md` tells. On other processors Linux copies by system calls (`process_vm_readv` on the
-//! process itself), and words cannot be reached; other systems answer [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+//! process itself), and words cannot be reached; where a filter (seccomp) refuses that call, copies and [`install`] give an error with
+//! its code, and no fault. Other systems answer [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 //!
 //! # Memory model
 //!
 //! What these methods touch is, to Rust, like memory of a device: assembly reaches it, as volatile accesses would, and no object of
 //! Rust lies there that the compiler knows of. So others (threads, processes, the system) may write to it at the same time: that is no
 //! data race in Rust's sense. A copy is then any mixture of old and new bytes; only accesses to words are atomic.
+//!
+//! Accesses to words put copies in order, between threads and between processes: who sees in a word what another one has put there
+//! (by `try_store` or any other change) also sees all that that one had copied before. So a queue writes an entry by
+//! `try_copy_from` and then its number by `try_store`; the reader finds the number by `try_load` and copies the entry by
+//! `try_copy_to`.
+//!
+//! A child by `fork` has the mappings, and the handler as well; a program that is executed has neither.
 
 #[macro_use]
 mod methods;

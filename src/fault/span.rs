@@ -76,6 +76,9 @@ impl Span {
                 Failure::new(ErrorKind::Unsupported).detail("there are no copies for this processor");
             return failure.during(Operation::Copy, self.pages(), None);
         }
+        if let Some(failure) = stop.refusal() {
+            return failure.during(Operation::Copy, self.pages(), None);
+        }
         let done = len.saturating_sub(stop.left);
         let here = (side == Side::To) == stop.write;
         let place = if here { self.base.cast_const().wrapping_add(offset) } else { other };

@@ -8,6 +8,7 @@ use crate::error::{Error, Failure, Operation};
 use crate::fault;
 use crate::os;
 use crate::pages::{MmapOptions, SharedPages};
+use core::fmt;
 use std::boxed::Box;
 use std::fs::File;
 use std::io;
@@ -76,7 +77,6 @@ const AFTER_JUMP: usize = 8 << 10;
 /// assert_eq!(file.lines().next().transpose()?.as_deref(), Some("[workspace]"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct MappedFile {
     file: File,
     /// From the first byte on, as long as the file was when it was first asked for; `None` where it cannot be mapped.
@@ -257,5 +257,15 @@ impl MappedFile {
         let len = usize::try_from(most).map_or(to.len(), |most| most.min(to.len()));
         let (to, _) = to.split_at_mut(len);
         os::read_file(&self.file, offset, to)
+    }
+}
+
+/// The file, its pages and the position, not what is in the buffer.
+impl fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("MappedFile");
+        let pages = self.map.get().and_then(Option::as_ref);
+        shown.field("file", &self.file).field("pages", &pages).field("position", &self.position);
+        shown.finish_non_exhaustive()
     }
 }

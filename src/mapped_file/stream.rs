@@ -67,7 +67,8 @@ impl BufRead for MappedFile {
     }
 }
 
-/// Costs no system call, but from the end: one, which asks where that is now.
+/// Costs no system call, but from the end: one, which asks where that is now. To the place where the position is already, nothing
+/// is done, and what is in the buffer stays there.
 impl Seek for MappedFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let place = match to {

@@ -429,8 +429,8 @@ where
     ///
     /// # Safety
     ///
-    /// The parts came from [`into_raw_parts`](Self::into_raw_parts), of a mapping with the same rights (or the pages grant by now
-    /// what the type says), and no other mapping is made of them.
+    /// The parts came from this type's [`into_raw_parts`](Self::into_raw_parts), of a mapping with the same rights (or the pages
+    /// grant by now what the type says), and no other mapping is made of them.
     pub unsafe fn from_raw_parts(parts: RawParts) -> Self {
         // SAFETY: the caller's promise.
         let map = unsafe { Map::from_raw(parts.0) };

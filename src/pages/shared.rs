@@ -105,7 +105,13 @@ impl MmapOptions<'_> {
     /// [offset](Self::offset) on, which may be any. To be read by copies.
     ///
     /// Safe: no reference to the bytes is ever made, and a page that is not there is an error. Place, guard pages, alignment,
-    /// `populate`, `locked`, `numa_node` and `no_core_dump` go with it as with [`file`](Self::file).
+    /// `populate`, `locked`, `numa_node` and `no_core_dump` go with it as with [`file`](Self::file). So does
+    /// [`no_reserve`](Self::no_reserve): of a file on hugetlbfs, a huge page that is not to be had when it is touched is then an
+    /// error of the copy; without it, too few of them are one here ([`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted)).
+    ///
+    /// Length and offset are checked against the file as it is now. One that is new is to be made long enough before
+    /// (`File::set_len`; storage behind it, so that writing cannot fail later, takes `fallocate`). It need not have a name: what
+    /// `memfd_create` gives will do.
     ///
     /// # Cost
     ///
@@ -142,7 +148,7 @@ impl MmapOptions<'_> {
     /// # Cost, errors
     ///
     /// As [`map_shared`](Self::map_shared); [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted) for a file that was not
-    /// opened for reading and writing.
+    /// opened for reading and writing, or is sealed against writing.
     #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
     pub fn map_shared_mut(&self, file: &(impl AsFile + ?Sized)) -> Result<SharedPagesMut> {
         let pages: Pages<AllowRead, AllowWrite, DenyExec> = self.with_others(os::file_of(file)).make()?;
@@ -194,8 +200,7 @@ impl<W: WriteAccess> SharedPages<W> {
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when it would reach beyond the end.
     pub fn part(&self, offset: usize, len: usize) -> Result<RawMemory<'_>> {
-        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read, no
-        // reference to them
+        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read, no reference to them
         // is there, and reading a file has no effect.
         unsafe { RawMemory::new(self.as_ptr(), self.len()) }.part(offset, len)
     }
@@ -315,8 +320,8 @@ impl<W: WriteAccess> SharedPages<W> {
     ///
     /// # Safety
     ///
-    /// The parts came from [`into_raw_parts`](Self::into_raw_parts) of a mapping that could be written to if this one can; no
-    /// other mapping is made of them, and there are no references to the pages.
+    /// The parts came from this type's [`into_raw_parts`](Self::into_raw_parts), of a mapping that could be written to if this one
+    /// can; no other mapping is made of them.
     pub unsafe fn from_raw_parts(parts: RawParts) -> Self {
         // SAFETY: the caller's promise.
         let map = unsafe { Map::from_raw(parts.0) };
@@ -358,9 +363,8 @@ impl SharedPages<AllowWrite> {
     ///
     /// As [`part`](Self::part).
     pub fn part_mut(&self, offset: usize, len: usize) -> Result<RawMemoryMut<'_>> {
-        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read and written,
-        // no reference
-        // to them is there, and nobody may rely on what others write to as well.
+        // SAFETY: pages of this mapping (the type's invariant), which is borrowed for as long: they can be read and written, no
+        // reference to them is there, and nobody may rely on what others write to as well.
         unsafe { RawMemoryMut::new(self.as_mut_ptr(), self.len()) }.part(offset, len)
     }
 }

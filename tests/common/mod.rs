@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 mod area;
+pub mod cuts;
+pub mod small;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use area::{Area, rounds, skipped};
 
@@ -34,16 +36,26 @@ pub struct Helper {
 
 impl Helper {
     pub fn start(test: &str, argument: impl Into<OsString>) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::try_start(test, argument, |_| {}).unwrap()
+    }
+
+    /// The same with more to be said of the command; an error where that does not work.
+    pub fn try_start(
+        test: &str,
+        argument: impl Into<OsString>,
+        change: impl FnOnce(&mut Command),
+    ) -> std::io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env("FOLIO_CHILD", argument.into())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::inherit());
+        change(&mut command);
+        let mut child = command.spawn()?;
         let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines }
+        Ok(Self { child, lines })
     }
 
     pub fn pid(&self) -> u32 {

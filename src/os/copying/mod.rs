@@ -3,6 +3,7 @@
 //! ```text
 //! HANDLED                        whether a handler of signals or exceptions takes part
 //! ready(), set_ready()           whether faults are caught, and how copies are made then
+//! try_out()                      whether the system refuses the call by which copies are made
 //! copy, fill, word               the accesses: what is left, and why, after a fault
 //! recovery(place)                where to go on when the instruction at `place` has faulted
 //! ```
@@ -77,8 +78,16 @@ mod own;
 mod own;
 
 #[allow(unused_imports, reason = "what handles faults uses them")]
-pub(super) use own::{HANDLED, recovery};
+pub(super) use own::{HANDLED, recovery, try_out};
 pub(crate) use own::{WORDS, WORKS, copy, fill, word};
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::duplicate_mod, reason = "where it is not used it is tested all the same")]
+#[path = "without.rs"]
+mod without;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicUsize, Ordering};

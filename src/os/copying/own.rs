@@ -105,20 +105,35 @@ macro_rules! end {
     };
 }
 
-/// Begins the table: behind the code, in the same section, so that distances are known when it is assembled.
+// The table: lines of it, which `text_of` makes. Where code may be executed and not be read (OpenBSD), it must not lie behind it; the
+// other object formats know no distances between sections, and their systems let code be read.
+#[cfg(not(any(windows, target_vendor = "apple")))]
 macro_rules! table {
-    () => {
-        concat!(".balign 4\n", function!("table"), "99:")
+    ($rows:expr) => {
+        concat!(".section .rodata.folio,\"a\"\n.balign 4\n", function!("table"), "99:\n", $rows, ".text")
+    };
+}
+#[cfg(any(windows, target_vendor = "apple"))]
+macro_rules! table {
+    ($rows:expr) => {
+        concat!(".balign 4\n", function!("table"), "99:\n", $rows)
     };
 }
 
-/// Instructions, and where to go on when one of them faults. A row of zeros is the end.
+/// Of an architecture's rows: from where, up to where, where to go on.
 ///
 /// Not among them are those at which the registers do not tell what is left, between two of several additions: a signal that looks
-/// like that of a fault and is not (Apple's kernel gives `SIGBUS` the same code whoever sends it) can come at any instruction.
-macro_rules! entry {
-    ($from:literal, $to:literal, $recovery:literal) => {
-        concat!(".long ", $from, " - 99b, ", $to, " - 99b, ", $recovery, " - 99b")
+/// like that of a fault and is not (Apple's kernel gives `SIGBUS` the same code whoever sends it) can come at any instruction. Nor are
+/// stretches that reach no memory.
+macro_rules! text_of {
+    ($(($from:literal, $to:literal, $recovery:literal))*) => {
+        concat!($(".long ", $from, " - 99b, ", $to, " - 99b, ", $recovery, " - 99b\n"),*)
+    };
+}
+
+macro_rules! count_of {
+    ($(($from:literal, $to:literal, $recovery:literal))*) => {
+        [$($from),*].len()
     };
 }
 
@@ -242,7 +257,13 @@ const WRITE: usize = 256;
 
 #[cold]
 fn stop(left: usize, why: usize) -> Stop {
-    Stop { left, kind: FaultKind::from_code(why & 255), write: why & WRITE != 0 }
+    Stop { left, kind: FaultKind::from_code(why & 255), write: why & WRITE != 0, refused: None }
+}
+
+/// The instructions are there: nothing is to be tried.
+#[expect(clippy::unnecessary_wraps, reason = "system calls can be refused")]
+pub(crate) fn try_out() -> Result<(), Stop> {
+    Ok(())
 }
 
 /// Copies; after a fault, how many bytes are left, all before them being copied and none behind.
@@ -291,29 +312,22 @@ struct Entry {
 
 unsafe extern "C" {
     #[link_name = name!("table")]
-    static TABLE: Entry;
+    safe static TABLE: [Entry; arch::ROWS];
 }
 
 /// Where to go on when the instruction at `place` has faulted; `None` when it is not one of ours.
 ///
 /// Async-signal-safe.
 pub(crate) fn recovery(place: usize) -> Option<usize> {
-    let mut entry = &raw const TABLE;
-    let table = entry.addr();
+    let table = (&raw const TABLE).addr();
     let distant =
         |distance: i32| isize::try_from(distance).ok().map(|distance| table.wrapping_add_signed(distance));
-    loop {
-        // SAFETY: begins as the table's first row; only rows before the last one, of zeros, are stepped over.
-        let &Entry { from, to, recovery } = unsafe { &*entry };
-        if recovery == 0 {
-            return None;
-        }
+    for &Entry { from, to, recovery } in &TABLE {
         if distant(from)? <= place && place < distant(to)? {
             return distant(recovery);
         }
-        // SAFETY: there is another row.
-        entry = unsafe { entry.add(1) };
     }
+    None
 }
 
 // (Nothing else may touch what the assembly defines.)

@@ -1,5 +1,5 @@
 //! Where there are no instructions of our own: by a system call that copies between processes, ours being both. Slower, and words
-//! cannot be reached.
+//! cannot be reached. Compiled in all of Linux' tests, too.
 
 use super::{Access, Ready};
 use crate::access_fault::{FaultKind, Stop};
@@ -11,6 +11,13 @@ pub(crate) const WORDS: bool = false;
 
 pub(super) fn detect() -> NonZeroUsize {
     NonZeroUsize::MIN
+}
+
+/// Whether the system makes copies at all: one of a byte.
+pub(crate) fn try_out() -> Result<(), Stop> {
+    let (from, mut to) = (1_u8, 0_u8);
+    // SAFETY: two variables.
+    unsafe { way::copy(&raw mut to, &raw const from, 1) }
 }
 
 pub(crate) fn recovery(_place: usize) -> Option<usize> {
@@ -48,12 +55,15 @@ pub(crate) unsafe fn fill(ready: Ready, to: *mut u8, byte: u8, len: usize) -> Re
 ///
 /// None: nothing is done.
 pub(crate) unsafe fn word(_: Ready, _place: *mut u8, size: usize, access: Access) -> Result<usize, Stop> {
-    Err(Stop { left: size, kind: FaultKind::Other, write: access != Access::Load })
+    Err(Stop { left: size, kind: FaultKind::Other, write: access != Access::Load, refused: None })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod way {
     use super::{FaultKind, Stop};
+    use crate::error::ErrorKind;
+    use crate::os::signals::errno::Errno;
+    use core::ffi::c_int;
 
     /// The call goes on, page by page, until it cannot, and gives how many bytes it copied (`process_vm_rw` of
     /// `mm/process_vm_access.c`): it is called for the rest until that is none. Nothing is copied twice: of a file that is cut meanwhile,
@@ -68,15 +78,21 @@ mod way {
             let left = len.saturating_sub(done);
             let (to, from) = (to.wrapping_add(done), from.wrapping_add(done));
             // SAFETY: the caller's promise, for a part.
-            let copied = unsafe { copy_some(to, from, left) };
+            let copied = unsafe { copy_some(to, from, left) }.map_err(|stop| Stop { left, ..stop })?;
             if copied == 0 {
                 // Which side was it? The byte by way of ours: what can be read and written by now is copied.
                 let mut byte = 0_u8;
                 // SAFETY: the caller's promise, for a byte; `byte` is ours.
-                let is_read = unsafe { copy_some(&raw mut byte, from, 1) } == 1;
+                let read =
+                    unsafe { copy_some(&raw mut byte, from, 1) }.map_err(|stop| Stop { left, ..stop })?;
+                if read == 0 {
+                    return Err(Stop { left, kind: FaultKind::Other, write: false, refused: None });
+                }
                 // SAFETY: as above.
-                if !is_read || unsafe { copy_some(to, &raw const byte, 1) } != 1 {
-                    return Err(Stop { left, kind: FaultKind::Other, write: is_read });
+                let written =
+                    unsafe { copy_some(to, &raw const byte, 1) }.map_err(|stop| Stop { left, ..stop })?;
+                if written == 0 {
+                    return Err(Stop { left, kind: FaultKind::Other, write: true, refused: None });
                 }
             }
             done = done.saturating_add(copied.max(1));
@@ -84,20 +100,35 @@ mod way {
         Ok(())
     }
 
-    /// Our own memory is read by the call, and what lies on the other side is checked there: it is tried from both.
+    /// How many bytes the call copied; 0 where the first could not be reached. Any other failure is none of the memory's: a filter
+    /// (seccomp), say, or a kernel without the call.
     ///
     /// # Safety
     ///
     /// As [`copy`].
-    unsafe fn copy_some(to: *mut u8, from: *const u8, len: usize) -> usize {
+    unsafe fn copy_some(to: *mut u8, from: *const u8, len: usize) -> Result<usize, Stop> {
+        let refused = |Errno(code): Errno| {
+            let kind = match code {
+                libc::ENOSYS => ErrorKind::Unsupported,
+                libc::EPERM | libc::EACCES => ErrorKind::NotPermitted,
+                _ => ErrorKind::System,
+            };
+            Stop { left: len, kind: FaultKind::Other, write: false, refused: Some((kind, code)) }
+        };
+        Errno::injected("process_vm_readv").map_err(refused)?;
         let local = libc::iovec { iov_base: to.cast(), iov_len: len };
         let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: len };
-        // SAFETY: no precondition (getpid(2)).
-        let this = unsafe { libc::getpid() };
+        // By this thread's own number: when the first thread has ended, and others go on, the process's has no memory any more.
+        // SAFETY: no precondition (gettid(2)).
+        let this = unsafe { libc::syscall(libc::SYS_gettid) };
+        let this = c_int::try_from(this).unwrap_or(0);
         // SAFETY: two lists of one piece each; what is written to is the caller's to write to, or is not there, which the call
         // finds out (process_vm_readv(2)).
         let done = unsafe { libc::process_vm_readv(this, &raw const local, 1, &raw const remote, 1, 0) };
-        usize::try_from(done).unwrap_or(0)
+        usize::try_from(done).or_else(|_| match Errno::last() {
+            Errno(libc::EFAULT) => Ok(0),
+            errno => Err(refused(errno)),
+        })
     }
 }
 
@@ -109,6 +140,6 @@ mod way {
     ///
     /// None: nothing is done.
     pub(super) unsafe fn copy(_to: *mut u8, _from: *const u8, len: usize) -> Result<(), Stop> {
-        Err(Stop { left: len, kind: FaultKind::Other, write: false })
+        Err(Stop { left: len, kind: FaultKind::Other, write: false, refused: None })
     }
 }

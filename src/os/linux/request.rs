@@ -152,7 +152,7 @@ fn not_mapped_file(request: &Request<'_>, errno: Errno, shared: bool) -> Failure
     match errno {
         Errno::ACCESS if writes => system(ErrorKind::NotPermitted)
             .detail("the file was not opened for reading and writing, or for appending only")
-            .remedy("open it with OpenOptions::new().read(true).write(true), or map a copy (MmapOptions::map_copy)"),
+            .remedy("open it with OpenOptions::new().read(true).write(true), or map it for reading, or a copy of it (MmapOptions::map_copy)"),
         Errno::ACCESS => system(ErrorKind::NotPermitted)
             .detail("the file was not opened for reading")
             .remedy("open it with OpenOptions::new().read(true), and for writing to it with write(true) as well"),
@@ -160,7 +160,8 @@ fn not_mapped_file(request: &Request<'_>, errno: Errno, shared: bool) -> Failure
             .detail("the file was opened as a path only (O_PATH)")
             .remedy("open it for reading"),
         Errno::PERM => system(ErrorKind::NotPermitted)
-            .detail("the file is sealed against it, lies where nothing may be executed, or a sandbox forbids it"),
+            .detail("the file is sealed against it, lies where nothing may be executed, or a sandbox forbids it")
+            .remedy("before Linux 6.7, what is sealed against writing is shared by a descriptor that was opened for reading only"),
         Errno::NODEV => system(ErrorKind::Unsupported)
             .detail("its file system, or the device, has no mappings of it (or none of this kind)")
             .remedy("read it into memory instead"),

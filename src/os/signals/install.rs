@@ -3,7 +3,7 @@
 use super::chain::{self, Action};
 use super::errno::Errno;
 use super::{SIGNALS, context, is_late, kind, of_fault};
-use crate::access_fault::Installed;
+use crate::access_fault::{Installed, Stop};
 use crate::error::{ErrorKind, Failure};
 use crate::os::copying::{self, Ready};
 use core::ffi::{c_int, c_void};
@@ -20,6 +20,9 @@ pub(crate) fn install() -> Result<Ready, Failure> {
         return Ok(ready);
     }
     if !copying::HANDLED {
+        if let Some(failure) = copying::try_out().err().and_then(Stop::refusal) {
+            return Err(failure);
+        }
         return Ok(copying::set_ready());
     }
     // A handler that ran in the midst of it and copied would wait for the thread that it interrupts.

@@ -11,7 +11,7 @@ mod chain;
 mod context;
 #[allow(clippy::duplicate_mod, reason = "in tests, Linux has the rest of `unix` as well")]
 #[path = "../unix/errno.rs"]
-mod errno;
+pub(super) mod errno;
 mod install;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

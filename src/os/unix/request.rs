@@ -179,7 +179,7 @@ fn not_mapped(request: &Request<'_>, errno: Errno) -> Failure {
         Errno(libc::EACCES) if writes => errno
             .system(ErrorKind::NotPermitted)
             .detail("the file was not opened for reading and writing, or for appending only")
-            .remedy("open it with OpenOptions::new().read(true).write(true), or map a copy (MmapOptions::map_copy)"),
+            .remedy("open it with OpenOptions::new().read(true).write(true), or map it for reading, or a copy of it (MmapOptions::map_copy)"),
         Errno(libc::EACCES) => errno
             .system(ErrorKind::NotPermitted)
             .detail("the file was not opened for reading")

@@ -235,7 +235,7 @@ fn not_seen(code: Code, protection: Protection) -> Failure {
         Code(ERROR_ACCESS_DENIED) if protection.contains(Protection::WRITE) => code
             .of_kind(ErrorKind::NotPermitted)
             .detail("the file was not opened for reading and (unless it is to be copied) for writing")
-            .remedy("open it with OpenOptions::new().read(true).write(true), or map a copy (MmapOptions::map_copy) of one opened with read(true)"),
+            .remedy("open it with OpenOptions::new().read(true).write(true), or map it for reading, or a copy (MmapOptions::map_copy) of one opened with read(true)"),
         Code(ERROR_ACCESS_DENIED) => code
             .of_kind(ErrorKind::NotPermitted)
             .detail("the file was not opened for reading")

@@ -3,6 +3,10 @@
 //! At every instruction that may fault, in a copy: `x0` (to), `x1` (from) and `x2` (left) tell what is still to be done, all before
 //! being done. Whatever faults first among the wide moves, the copy goes on byte by byte from there, and that one's fault is the exact
 //! one. The handler leaves the kind of the fault in `x9`.
+//!
+//! A store that begins in a page that cannot be written and reaches into the next one may change what lies there. So the first byte is
+//! stored alone: when it can be, the next page that cannot be written begins behind it, and the first store that reaches it begins
+//! before it and ends in it.
 
 use super::Outcome;
 use core::arch::global_asm;
@@ -34,11 +38,35 @@ macro_rules! changes {
     };
 }
 
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("20b", "80b", "46b")
+            ("81b", "82b", "46b")
+            ("83b", "84b", "46b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("52b", "86b", "66b")
+            ("87b", "88b", "66b")
+            ("89b", "90b", "66b")
+            ("67b", "68b", "73b")
+            ("74b", "75b", "72b")
+            ("75b", "76b", "73b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
+
 global_asm!(
     begin!(),
     // copy(x0: to, x1: from, x2: length) -> x0: left, x1: why
     function!("copy"),
     "20:",
+    "cbz x2, 29f",
+    "ldrb w6, [x1]",
+    "strb w6, [x0]",
     "add x4, x1, x2",
     "add x5, x0, x2",
     "cmp x2, #16",
@@ -111,7 +139,6 @@ global_asm!(
     "mov x0, xzr",
     "ret",
     "28:",
-    "cbz x2, 29f",
     "32:",
     "ldrb w6, [x1]",
     "strb w6, [x0]",
@@ -119,12 +146,10 @@ global_asm!(
     "add x1, x1, #1",
     "add x0, x0, #1",
     "subs x2, x2, #1",
-    "85:",
     "b.ne 32b",
     "29:",
     "mov x0, xzr",
     "ret",
-    "33:",
     // Behind a fault: byte by byte. If none of 256 faults again, what was there was mended meanwhile.
     // (Nothing is left when what came, behind the last one, was no fault.)
     "46:",
@@ -145,6 +170,8 @@ global_asm!(
     // fill(x0: to, x1: byte, x2: length) -> x0: left, x1: why
     function!("fill"),
     "52:",
+    "cbz x2, 57f",
+    "strb w1, [x0]",
     "dup v0.16b, w1",
     "cmp x2, #16",
     "b.lo 54f",
@@ -173,18 +200,15 @@ global_asm!(
     "mov x0, xzr",
     "ret",
     "54:",
-    "cbz x2, 57f",
     "63:",
     "strb w1, [x0]",
     "90:",
     "add x0, x0, #1",
     "subs x2, x2, #1",
-    "91:",
     "b.ne 63b",
     "57:",
     "mov x0, xzr",
     "ret",
-    "64:",
     "66:",
     "cbz x2, 57b",
     "mov x4, #256",
@@ -218,21 +242,7 @@ global_asm!(
     changes!("swap_64", "add_64", "exchange_64", "", "x"),
     "76:",
     end!(),
-    table!(),
-    entry!("20b", "80b", "46b"),
-    entry!("81b", "82b", "46b"),
-    entry!("83b", "84b", "46b"),
-    entry!("85b", "33b", "46b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("52b", "86b", "66b"),
-    entry!("87b", "88b", "66b"),
-    entry!("89b", "90b", "66b"),
-    entry!("91b", "64b", "66b"),
-    entry!("67b", "68b", "73b"),
-    entry!("74b", "75b", "72b"),
-    entry!("75b", "76b", "73b"),
-    ".long 0, 0, 0",
+    table!(rows!(text_of)),
 );
 
 declare! {

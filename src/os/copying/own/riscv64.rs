@@ -3,6 +3,8 @@
 //! At every instruction that may fault, in a copy: `a0` (to), `a1` (from) and `a2` (left) tell what is still to be done, all before
 //! being done. Whatever faults first among the wide moves, the copy goes on byte by byte from there, and that one's fault is the exact
 //! one. The handler leaves the kind of the fault in `t0`.
+//!
+//! All stores are aligned: none reaches into two pages.
 
 use super::{Given, Outcome};
 use crate::os::copying::Access;
@@ -30,6 +32,28 @@ macro_rules! changes {
         )
     };
 }
+
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("20b", "80b", "46b")
+            ("81b", "82b", "46b")
+            ("83b", "84b", "46b")
+            ("85b", "86b", "46b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("52b", "88b", "66b")
+            ("89b", "90b", "66b")
+            ("91b", "92b", "66b")
+            ("67b", "68b", "73b")
+            ("74b", "75b", "72b")
+            ("75b", "76b", "73b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
 
 global_asm!(
     begin!(),
@@ -97,12 +121,10 @@ global_asm!(
     "addi a0, a0, 1",
     "addi a1, a1, 1",
     "addi a2, a2, -1",
-    "87:",
     "j 24b",
     "29:",
     "li a0, 0",
     "ret",
-    "33:",
     // Behind a fault: byte by byte. If none of 256 faults again, what was there was mended meanwhile.
     // (Nothing is left when what came, behind the last one, was no fault.)
     "46:",
@@ -156,12 +178,10 @@ global_asm!(
     "92:",
     "addi a0, a0, 1",
     "addi a2, a2, -1",
-    "93:",
     "j 56b",
     "57:",
     "li a0, 0",
     "ret",
-    "64:",
     "66:",
     "beqz a2, 57b",
     "li t1, 256",
@@ -193,22 +213,7 @@ global_asm!(
     changes!("swap_64", "add_64", "exchange_64", "d", "nop"),
     "76:",
     end!(),
-    table!(),
-    entry!("20b", "80b", "46b"),
-    entry!("81b", "82b", "46b"),
-    entry!("83b", "84b", "46b"),
-    entry!("85b", "86b", "46b"),
-    entry!("87b", "33b", "46b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("52b", "88b", "66b"),
-    entry!("89b", "90b", "66b"),
-    entry!("91b", "92b", "66b"),
-    entry!("93b", "64b", "66b"),
-    entry!("67b", "68b", "73b"),
-    entry!("74b", "75b", "72b"),
-    entry!("75b", "76b", "73b"),
-    ".long 0, 0, 0",
+    table!(rows!(text_of)),
 );
 
 declare! {

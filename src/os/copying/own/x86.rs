@@ -33,12 +33,77 @@ macro_rules! changes {
     };
 }
 
+/// Saves a register; then there are so many bytes up to the caller's. Unwinders are told; Windows' have no tables here.
+macro_rules! push {
+    ($register:literal, $bytes:literal) => {
+        concat!(
+            "push ",
+            $register,
+            told!("\n.cfi_def_cfa_offset ", $bytes, "\n.cfi_offset ", $register, ", -", $bytes)
+        )
+    };
+}
+
+/// Takes registers back, the one that was saved last first, and returns; behind each, so many bytes are left. What follows stands as if
+/// that had not been. (LLVM knows offsets no more after `.cfi_restore_state`, but for those that are said as they are.)
+macro_rules! pop {
+    ($(($register:literal, $bytes:literal)),*) => {
+        concat!(
+            told!(".cfi_remember_state\n"),
+            $(
+                "pop ",
+                $register,
+                "\n",
+                told!(".cfi_def_cfa_offset ", $bytes, "\n.cfi_restore ", $register, "\n"),
+            )*
+            "ret\n",
+            told!(".cfi_restore_state"),
+        )
+    };
+}
+
+/// Another function begins, in which nothing is saved yet.
+macro_rules! next {
+    () => {
+        told!(".cfi_endproc\n.cfi_startproc")
+    };
+}
+
+#[cfg(not(windows))]
+macro_rules! told {
+    ($($words:literal),*) => {
+        concat!($($words),*)
+    };
+}
+#[cfg(windows)]
+macro_rules! told {
+    ($($words:literal),*) => {
+        ""
+    };
+}
+
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("42b", "43b", "44b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("59b", "64b", "65b")
+            ("74b", "75b", "78b")
+            ("75b", "76b", "79b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
+
 global_asm!(
     begin!(),
     // copy(to, from, length) -> eax: left, edx: why
     function!("copy"),
-    "push esi",
-    "push edi",
+    push!("esi", "8"),
+    push!("edi", "12"),
     "mov edi, [esp + 12]",
     "mov esi, [esp + 16]",
     "mov ecx, [esp + 20]",
@@ -65,9 +130,7 @@ global_asm!(
     "jnz 47b",
     "29:",
     "xor eax, eax",
-    "pop edi",
-    "pop esi",
-    "ret",
+    pop!(("edi", "8"), ("esi", "4")),
     "44:",
     "lea ecx, [eax + 4 * ecx]",
     "jmp 45b",
@@ -75,12 +138,11 @@ global_asm!(
     "or edx, 256",
     "72:",
     "mov eax, ecx",
-    "pop edi",
-    "pop esi",
-    "ret",
+    pop!(("edi", "8"), ("esi", "4")),
+    next!(),
     // fill(to, byte, length) -> eax: left, edx: why
     function!("fill"),
-    "push edi",
+    push!("edi", "8"),
     "mov edi, [esp + 8]",
     "mov eax, [esp + 12]",
     "mov ecx, [esp + 16]",
@@ -88,13 +150,12 @@ global_asm!(
     "rep stosb",
     "64:",
     "xor eax, eax",
-    "pop edi",
-    "ret",
+    pop!(("edi", "4")),
     "65:",
     "mov eax, ecx",
     "or edx, 256",
-    "pop edi",
-    "ret",
+    pop!(("edi", "4")),
+    next!(),
     // load(place), swap(place, value), add(place, value), exchange(place, expected, value) -> eax: what was there, edx: why not
     "79:",
     "or edx, 256",
@@ -110,14 +171,7 @@ global_asm!(
     changes!("swap_32", "add_32", "exchange_32", "eax", "edx"),
     "76:",
     end!(),
-    table!(),
-    entry!("42b", "43b", "44b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("59b", "64b", "65b"),
-    entry!("74b", "75b", "78b"),
-    entry!("75b", "76b", "79b"),
-    ".long 0, 0, 0",
+    table!(rows!(text_of)),
 );
 
 declare! {

@@ -5,8 +5,9 @@
 //! being done (`rcx` tells what is left while `rep` runs). Whatever faults first among the wide moves, the copy goes on byte by byte
 //! from there, and that one's fault is the exact one. The handler leaves the kind of the fault in `r11`.
 //!
-//! Stores ascend, and none is made before all below it are: what is behind a fault is as it was. (A store that reaches into a page
-//! that cannot be written writes nothing at all.)
+//! Stores ascend, and none is made before all below it are: what is behind a fault is as it was, if the page was gone from the
+//! start. (A store that reaches into a page that cannot be written writes nothing at all.) If it went in the midst of the copy, the
+//! last wide store before may have reached further than is counted.
 
 use super::Outcome;
 use core::arch::global_asm;
@@ -33,6 +34,34 @@ macro_rules! changes {
         )
     };
 }
+
+/// Where an instruction may fault: from, up to, and where to go on.
+macro_rules! rows {
+    ($of:ident) => {
+        $of! {
+            ("20b", "80b", "46b")
+            ("81b", "82b", "46b")
+            ("83b", "33b", "46b")
+            ("34b", "84b", "45b")
+            ("85b", "86b", "45b")
+            ("87b", "88b", "45b")
+            ("42b", "43b", "44b")
+            ("47b", "48b", "72b")
+            ("48b", "49b", "73b")
+            ("52b", "89b", "66b")
+            ("90b", "91b", "66b")
+            ("59b", "64b", "65b")
+            ("67b", "68b", "73b")
+            ("202b", "205b", "213b")
+            ("206b", "208b", "213b")
+            ("212b", "213b", "213b")
+            ("74b", "75b", "72b")
+            ("75b", "76b", "73b")
+        }
+    };
+}
+
+pub(super) const ROWS: usize = rows!(count_of);
 
 global_asm!(
     ".text",
@@ -321,7 +350,6 @@ global_asm!(
     "91:",
     "inc rdi",
     "dec edx",
-    "92:",
     "jnz 63b",
     "57:",
     "xor eax, eax",
@@ -429,27 +457,7 @@ global_asm!(
     changes!("swap_64", "add_64", "exchange_64", "rsi", "rdx"),
     "76:",
     end!(),
-    table!(),
-    entry!("20b", "80b", "46b"),
-    entry!("81b", "82b", "46b"),
-    entry!("83b", "33b", "46b"),
-    entry!("34b", "84b", "45b"),
-    entry!("85b", "86b", "45b"),
-    entry!("87b", "88b", "45b"),
-    entry!("42b", "43b", "44b"),
-    entry!("47b", "48b", "72b"),
-    entry!("48b", "49b", "73b"),
-    entry!("52b", "89b", "66b"),
-    entry!("90b", "91b", "66b"),
-    entry!("92b", "58b", "66b"),
-    entry!("59b", "64b", "65b"),
-    entry!("67b", "68b", "73b"),
-    entry!("202b", "205b", "213b"),
-    entry!("206b", "208b", "213b"),
-    entry!("212b", "213b", "213b"),
-    entry!("74b", "75b", "72b"),
-    entry!("75b", "76b", "73b"),
-    ".long 0, 0, 0",
+    table!(rows!(text_of)),
 );
 
 declare! {
@@ -526,5 +534,7 @@ pub(super) unsafe fn fill_now(way: NonZeroUsize, to: *mut u8, byte: u8, len: usi
     }
 }
 
+#[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
+mod faults;
 #[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
 mod tests;
