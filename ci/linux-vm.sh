@@ -106,7 +106,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 ifconfig lo up
 uname -a
-export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-10} PROPTEST_CASES=32 RUST_BACKTRACE=0
+export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-5} PROPTEST_CASES=32 RUST_BACKTRACE=0
 cd /tmp
 failed=0
 for test in /t/*; do
@@ -120,7 +120,7 @@ INIT
 chmod +x "$work/disk/init" "$work"/disk/t/*
 (cd "$work/disk" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/disk.gz"
 # shellcheck disable=SC2086
-timeout "${FOLIO_VM_TIMEOUT:-1500}" $qemu -nodefaults -m 2048 -smp 2 -no-reboot -display none -serial stdio \
+timeout "${FOLIO_VM_TIMEOUT:-2000}" $qemu -nodefaults -m 2048 -smp 2 -no-reboot -display none -serial stdio \
     -kernel "$kernel" -initrd "$work/disk.gz" -append "console=$console quiet panic=-1 hugepages=16" </dev/null |
     tr -d '\r' | tee "$work/log"
 sed -n 's/^SKIPPED //p' "$work/log" >>"${FOLIO_SKIPPED:-/dev/null}"

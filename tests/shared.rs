@@ -71,9 +71,14 @@ fn two_see_each_other_and_the_file() {
     writer.seek(std::io::SeekFrom::Start(5001)).unwrap();
     writer.write_all(b"FOLIO").unwrap();
     assert_eq!(&all(&other)[..5], b"FOLIO");
-    // The words.
+    // The words, where the processor reaches them.
     let at = 5008 - one.start() % 8;
-    one.try_store(at, 7_u32).unwrap();
+    match one.try_store(at, 7_u32) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return skipped("two_see_each_other_and_the_file", &error.to_string());
+        }
+        done => done.unwrap(),
+    }
     assert_eq!(one.try_swap(at, 8_u32).unwrap(), 7);
     assert_eq!(one.try_compare_exchange(at, 8_u32, 9).unwrap(), Ok(8));
     assert_eq!(one.try_compare_exchange(at, 8_u32, 9).unwrap(), Err(9));
@@ -184,9 +189,10 @@ fn from_pages_and_back() {
     let content = bytes(5000);
     let named = file(&content);
     // SAFETY: nobody else has the file.
-    let mut map = unsafe { MmapMut::map_mut(named.as_file()) }.unwrap();
+    let mut map: MmapMut =
+        unsafe { MmapOptions::of_file(named.as_file()) }.at(place_of(2)).map_mut().unwrap();
     map[0] = 1;
-    let start = map.start();
+    let start = place_of(2);
     let shared: SharedPagesMut = map.into_shared().map_err(|(_, error)| error).unwrap();
     assert_eq!((shared.start(), shared.len()), (start, 5000));
     if fault::install().is_ok() {

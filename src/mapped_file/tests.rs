@@ -61,7 +61,10 @@ fn the_calls_are_those_and_no_others() {
     assert!(!long.is_mapped());
     long.read_exact_at(1, &mut some).unwrap();
     if long.is_mapped() {
-        assert_eq!(calls_of(|| long.read_at(1, &mut some).unwrap()).1, ["file_about"]);
+        let (_, mut calls) = calls_of(|| long.read_at(1, &mut some).unwrap());
+        // By which some processors copy.
+        calls.retain(|&call| call != "process_vm_readv");
+        assert_eq!(calls, ["file_about"]);
     }
     assert!(some.iter().all(|&byte| byte == 7));
 }
