@@ -160,10 +160,10 @@ pub use os::AsFile;
 #[cfg(feature = "collections")]
 #[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
 pub use page_allocator::PageAllocator;
+pub use page_pool::{PagePool, PoolCounts, PooledPages};
 #[cfg(feature = "zerocopy")]
 #[cfg_attr(docsrs, doc(cfg(feature = "zerocopy")))]
 pub use paged_vec::FrozenVec;
-pub use page_pool::{PagePool, PoolCounts, PooledPages};
 #[cfg(feature = "collections")]
 #[cfg_attr(docsrs, doc(cfg(feature = "collections")))]
 pub use paged_vec::{Drain, ExtractIf, IntoIter, PagedVec, Splice};

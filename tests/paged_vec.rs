@@ -388,7 +388,8 @@ fn it_is_what_a_vec_is_to_others() {
     assert_eq!(&[1, 2, 3][..], vec);
     assert_ne!(vec, vec[..2]);
     assert_eq!(vec, vec.clone());
-    assert!(vec < PagedVec::from([1, 2, 4]) && vec.cmp(&vec).is_eq());
+    let larger = PagedVec::from([1, 2, 4]);
+    assert!(vec < larger && vec.cmp(&vec).is_eq());
     assert_eq!(format!("{vec:?}"), "[1, 2, 3]");
     assert_eq!(Vec::from(vec.clone()), [1, 2, 3]);
     assert_eq!(<[i32; 3]>::try_from(vec.clone()), Ok([1, 2, 3]));

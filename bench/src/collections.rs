@@ -14,7 +14,7 @@ const HUGE: usize = 2 * MIB;
 fn touch(place: *mut u8, len: usize) {
     for at in (0..len).step_by(4096) {
         // SAFETY: inside memory of the measurement's own, of that length.
-        unsafe { place.add(at).write_volatile(1) };
+        unsafe { place.wrapping_add(at).write_volatile(1) };
     }
 }
 
