@@ -46,7 +46,7 @@ fn come_and_go(allocator: PageAllocator, len: usize) {
 pub(crate) fn run(bench: &mut Bench) {
     let sizes = [("64 KiB", MIB / 16), ("1 MiB", MIB), ("8 MiB", 8 * MIB), ("256 MiB", 256 * MIB)];
     for (name, len) in sizes {
-        bench.group(
+        bench.with_memory(
             format!("allocate, touch and free, {name}"),
             vec![
                 Contender::new("limit: mmap, aligned, MADV_HUGEPAGE", || bare(black_box(len))),
@@ -85,7 +85,7 @@ fn grow(bench: &mut Bench) {
         // SAFETY: as above, and used no more.
         unsafe { allocator.deallocate(place, layout) };
     }
-    bench.group(
+    bench.with_memory(
         "grow from 16 MiB to 256 MiB, touched".to_owned(),
         vec![
             Contender::new("limit: mmap of 256 MiB, aligned, MADV_HUGEPAGE", || bare(256 * MIB)),
@@ -114,16 +114,11 @@ fn look_up<A: Allocator>(map: &HashMap<u64, u64, DefaultHashBuilder, A>, entries
 
 fn maps(bench: &mut Bench) {
     let (name, entries) = if bench.is_short() { ("10 k", 10_000) } else { ("10 M", 10_000_000) };
-    let group = format!("HashMap of {name} u64, filled from empty and dropped");
-    if bench.wants(&group) {
-        memory_of("HashMap, the default allocator", || fill(Global, entries));
-        memory_of("HashMap in pages", || fill(PageAllocator::new(), entries));
-    }
     bench.few(
-        group,
+        format!("HashMap of {name} u64, filled from empty and dropped"),
         vec![
-            Contender::new("limit: the default allocator", || fill(Global, black_box(entries)).len()),
-            Contender::new("in pages", || fill(PageAllocator::new(), black_box(entries)).len()),
+            Contender::new("limit: the default allocator", || fill(Global, black_box(entries))),
+            Contender::new("in pages", || fill(PageAllocator::new(), black_box(entries))),
         ],
     );
     let group = format!("a million look-ups in a HashMap of {name} u64");
@@ -138,29 +133,4 @@ fn maps(bench: &mut Bench) {
             Contender::new("in pages", || look_up(&pages, entries)),
         ],
     );
-}
-
-/// Says how much memory is in use at most, with the result, and when that is dropped.
-fn memory_of<T>(name: &str, body: impl FnOnce() -> T) {
-    let before = status("VmRSS:");
-    // Lets the peak begin anew (proc(5)).
-    let _reset = std::fs::write("/proc/self/clear_refs", "5");
-    let made = body();
-    let (peak, with) = (status("VmHWM:"), status("VmRSS:"));
-    drop(made);
-    let after = status("VmRSS:");
-    let mib = |kib: u64| kib.saturating_sub(before) / 1024;
-    eprintln!(
-        "  {name}: {} MiB at most, {} MiB filled, {} MiB when dropped",
-        mib(peak),
-        mib(with),
-        mib(after)
-    );
-}
-
-/// A number of KiB.
-fn status(field: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }

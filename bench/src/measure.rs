@@ -14,6 +14,19 @@ pub(crate) struct Row {
     pub(crate) ratio: f64,
     /// What folio aims at; the row keeps it if `ratio` is not above.
     pub(crate) aim: Option<f64>,
+    /// Where it was asked for.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// What one run takes of memory beyond what there was, in MiB of the resident set.
+#[derive(serde::Serialize)]
+pub(crate) struct Memory {
+    /// At its height.
+    pub(crate) peak: u64,
+    /// When it is over, but for dropping what it made.
+    pub(crate) held: u64,
+    /// When that is dropped, too.
+    pub(crate) left: u64,
 }
 
 /// Contenders that do the same work. The first row is the limit.
@@ -27,12 +40,19 @@ pub(crate) struct Group {
 pub(crate) struct Contender<'a> {
     name: &'static str,
     aim: Option<f64>,
-    body: Box<dyn FnMut() + 'a>,
+    /// Calls what it is given before it drops what it made.
+    body: Box<dyn FnMut(Option<&mut dyn FnMut()>) + 'a>,
 }
 
 impl<'a> Contender<'a> {
     pub(crate) fn new<T>(name: &'static str, mut body: impl FnMut() -> T + 'a) -> Self {
-        let body = Box::new(move || drop(black_box(body())));
+        let body = Box::new(move |before_drop: Option<&mut dyn FnMut()>| {
+            let made = black_box(body());
+            if let Some(look) = before_drop {
+                look();
+            }
+            drop(made);
+        });
         Self { name, aim: None, body }
     }
 
@@ -63,15 +83,20 @@ impl Bench {
 
     /// Measures a group: the first contender is the limit.
     pub(crate) fn group(&mut self, name: String, contenders: Vec<Contender<'_>>) {
-        self.measure(name, contenders, 41);
+        self.measure(name, contenders, 41, false);
+    }
+
+    /// The same, with what each takes of memory.
+    pub(crate) fn with_memory(&mut self, name: String, contenders: Vec<Contender<'_>>) {
+        self.measure(name, contenders, 41, true);
     }
 
     /// The same, for what takes seconds each time.
     pub(crate) fn few(&mut self, name: String, contenders: Vec<Contender<'_>>) {
-        self.measure(name, contenders, 5);
+        self.measure(name, contenders, 5, true);
     }
 
-    fn measure(&mut self, name: String, mut contenders: Vec<Contender<'_>>, rounds: usize) {
+    fn measure(&mut self, name: String, mut contenders: Vec<Contender<'_>>, rounds: usize, memory: bool) {
         if !self.wants(&name) {
             return;
         }
@@ -86,7 +111,7 @@ impl Bench {
                 let started = Instant::now();
                 let mut done = 0;
                 while started.elapsed() < slice && done < 1_000_000 {
-                    (contender.body)();
+                    (contender.body)(None);
                     done += 1;
                 }
                 done
@@ -99,19 +124,20 @@ impl Bench {
             for ((contender, &repeats), times) in contenders.iter_mut().zip(&repeats).zip(&mut times) {
                 let started = Instant::now();
                 for _ in 0..repeats {
-                    (contender.body)();
+                    (contender.body)(None);
                 }
                 times.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(repeats));
             }
         }
         let rows = contenders
-            .iter()
+            .iter_mut()
             .zip(&times)
             .map(|(contender, own)| Row {
                 name: contender.name.to_owned(),
                 nanoseconds: median(own.clone()),
                 ratio: median(own.iter().zip(&times[0]).map(|(own, limit)| own / limit).collect()),
                 aim: contender.aim,
+                memory: memory.then(|| memory_of(&mut contender.body)).flatten(),
             })
             .collect();
         self.groups.push(Group { name, rounds, rows });
@@ -120,6 +146,25 @@ impl Bench {
     pub(crate) fn finish(self) -> Vec<Group> {
         self.groups
     }
+}
+
+/// `None` where the system does not count it.
+fn memory_of(body: &mut dyn FnMut(Option<&mut dyn FnMut()>)) -> Option<Memory> {
+    // Lets the peak begin anew (proc(5)).
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    let before = status("VmRSS:")?;
+    let mut seen = None;
+    body(Some(&mut || seen = status("VmHWM:").zip(status("VmRSS:"))));
+    let ((peak, held), left) = (seen?, status("VmRSS:")?);
+    let mib = |kib: u64| (kib.saturating_sub(before) + 512) >> 10;
+    Some(Memory { peak: mib(peak), held: mib(held), left: mib(left) })
+}
+
+/// A number of KiB.
+fn status(field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -27,8 +27,18 @@ fn aim(row: &Row) -> String {
     }
 }
 
+fn memory(row: &Row) -> String {
+    row.memory
+        .as_ref()
+        .map_or_else(String::new, |memory| format!("{} / {} / {} MiB", memory.peak, memory.held, memory.left))
+}
+
 pub(crate) fn print(groups: &[Group], markdown: bool) {
-    if markdown {
+    let with_memory = groups.iter().flat_map(|group| &group.rows).any(|row| row.memory.is_some());
+    if markdown && with_memory {
+        println!("| work | who | time | ratio | aim | memory: at its height / with the result / dropped |");
+        println!("|---|---|---:|---:|---|---:|");
+    } else if markdown {
         println!("| work | who | time | ratio | aim |\n|---|---|---:|---:|---|");
     }
     for group in groups {
@@ -37,11 +47,13 @@ pub(crate) fn print(groups: &[Group], markdown: bool) {
         }
         for (index, row) in group.rows.iter().enumerate() {
             let (name, time, ratio, aim) = (&row.name, time(row.nanoseconds), ratio(row.ratio), aim(row));
+            let memory = memory(row);
             if markdown {
+                let memory = if with_memory { format!(" {memory} |") } else { String::new() };
                 let work = if index == 0 { group.name.as_str() } else { "" };
-                println!("| {work} | {name} | {time} | {ratio} | {aim} |");
+                println!("| {work} | {name} | {time} | {ratio} | {aim} |{memory}");
             } else {
-                println!("  {name:<44} {time:>12} {ratio:>10}  {aim}");
+                println!("  {name:<44} {time:>12} {ratio:>10}  {aim:<15} {memory}");
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::files::huge;
 use crate::measure::{Bench, Contender};
 use folio::{PagedVec, page};
+use memory_pages::PagedVec as Peer;
 use std::hint::black_box;
 
 pub(crate) fn run(bench: &mut Bench) {
@@ -13,28 +14,6 @@ pub(crate) fn run(bench: &mut Bench) {
     for shift in [6, 9, 12, 14, 16, 18, 20, 22, 24, 27] {
         sizes(bench, 1 << shift);
     }
-}
-
-/// A number of KiB from `/proc/self/status`.
-fn kib(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
-}
-
-/// What one run takes beyond what there was: at its height, and when it is over but for the drop.
-fn memory<T>(bench: &Bench, group: &str, name: &str, body: impl FnOnce() -> T) {
-    if !bench.wants(group) {
-        return;
-    }
-    // The height is counted from now on.
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    let before = kib("VmRSS:");
-    let kept = body();
-    let (height, end) = (kib("VmHWM:"), kib("VmRSS:"));
-    drop(kept);
-    let mib = |kib: u64| kib.saturating_sub(before) >> 10;
-    eprintln!("    {name}: {} MiB at its height, {} MiB at its end", mib(height), mib(end));
 }
 
 fn fill<T>(count: u64, mut vec: T, push: impl Fn(&mut T, u64)) -> T {
@@ -52,6 +31,10 @@ fn by_paged(count: u64, vec: PagedVec<u64>) -> PagedVec<u64> {
     fill(count, vec, |vec, number| vec.push(number))
 }
 
+fn by_peer(count: u64, vec: Peer<u64>) -> Peer<u64> {
+    fill(count, vec, |vec, number| vec.push(number))
+}
+
 fn bare(count: u64, place: *mut u8) {
     let place = place.cast::<u64>();
     for number in 0..black_box(count) {
@@ -66,7 +49,7 @@ fn bare(count: u64, place: *mut u8) {
 fn push(bench: &mut Bench) {
     let count: u64 = if bench.is_short() { 1 << 20 } else { 50_000_000 };
     let (len, group) = (count as usize * 8, "50 million u64: push from empty, drop");
-    bench.group(
+    bench.with_memory(
         group.to_owned(),
         vec![
             Contender::new("limit: a write loop into huge pages", || huge(len, |place| bare(count, place))),
@@ -79,8 +62,8 @@ fn push(bench: &mut Bench) {
         ],
     );
     // In a group of its own: whoever takes huge pages after so many small ones were given back, waits for them to become some.
-    bench.group(
-        format!("{group}, beside Vec"),
+    bench.with_memory(
+        format!("{group}, beside the others"),
         vec![
             Contender::new("limit: a write loop into huge pages", || huge(len, |place| bare(count, place))),
             Contender::new("folio::PagedVec::with_reserved", || {
@@ -88,14 +71,10 @@ fn push(bench: &mut Bench) {
             }),
             Contender::new("Vec::with_capacity", || by_vec(count, Vec::with_capacity(count as usize))),
             Contender::new("Vec, from nothing", || by_vec(count, Vec::new())),
+            Contender::new("memory_pages::PagedVec::new", || by_peer(count, Peer::new(count as usize))),
+            Contender::new("memory_pages::PagedVec, from nothing", || by_peer(count, Peer::new(1))),
         ],
     );
-    memory(bench, group, "a write loop", || huge(len, |place| bare(count, place)));
-    memory(bench, group, "folio::PagedVec::with_reserved", || {
-        by_paged(count, PagedVec::with_reserved(count as usize))
-    });
-    memory(bench, group, "folio::PagedVec, from nothing", || by_paged(count, PagedVec::default()));
-    memory(bench, group, "Vec, from nothing", || by_vec(count, Vec::new()));
 }
 
 fn refill(bench: &mut Bench) {
@@ -137,16 +116,26 @@ fn refill(bench: &mut Bench) {
             ],
         );
     });
-    memory(bench, group, "folio::PagedVec: clear_decommit", || {
-        let mut vec = by_paged(count, PagedVec::with_reserved(count as usize));
-        vec.clear_decommit().unwrap();
-        vec
-    });
-    memory(bench, group, "Vec: clear", || {
-        let mut vec = by_vec(count, Vec::new());
-        vec.clear();
-        vec
-    });
+    bench.with_memory(
+        "64 MiB: filled, emptied and kept".to_owned(),
+        vec![
+            Contender::new("limit: Vec: clear", || {
+                let mut vec = by_vec(count, Vec::with_capacity(count as usize));
+                vec.clear();
+                vec
+            }),
+            Contender::new("folio::PagedVec: clear_decommit", || {
+                let mut vec = by_paged(count, PagedVec::with_reserved(count as usize));
+                vec.clear_decommit().unwrap();
+                vec
+            }),
+            Contender::new("memory_pages::PagedVec: clear_decommit", || {
+                let mut vec = by_peer(count, Peer::new(count as usize));
+                vec.clear_decommit();
+                vec
+            }),
+        ],
+    );
 }
 
 fn touch(bytes: &mut [u64]) {
@@ -157,7 +146,7 @@ fn touch(bytes: &mut [u64]) {
 
 fn zeroed(bench: &mut Bench) {
     let len: usize = if bench.is_short() { 8 << 20 } else { 256 << 20 };
-    bench.group(
+    bench.with_memory(
         "256 MiB of zeroes: allocate, touch every page, free".to_owned(),
         vec![
             Contender::new("limit: mmap + MADV_HUGEPAGE + munmap", || {
@@ -167,9 +156,15 @@ fn zeroed(bench: &mut Bench) {
                 });
             }),
             Contender::aiming("folio::PagedVec::zeroed", 1.05, || {
-                touch(&mut PagedVec::zeroed(black_box(len / 8)).unwrap());
+                let mut vec = PagedVec::zeroed(black_box(len / 8)).unwrap();
+                touch(&mut vec);
+                vec
             }),
-            Contender::new("vec![0; n]", || touch(&mut vec![0; black_box(len / 8)])),
+            Contender::new("vec![0; n]", || {
+                let mut vec = vec![0; black_box(len / 8)];
+                touch(&mut vec);
+                vec
+            }),
         ],
     );
 }
@@ -225,6 +220,7 @@ fn sizes(bench: &mut Bench, len: usize) {
             Contender::new("Vec, from nothing", || by_vec(count, Vec::new())),
             Contender::new("folio::PagedVec::new", || by_paged(count, PagedVec::new(count as usize))),
             Contender::new("folio::PagedVec, from nothing", || by_paged(count, PagedVec::default())),
+            Contender::new("memory_pages::PagedVec::new", || by_peer(count, Peer::new(count as usize))),
         ],
     );
 }
