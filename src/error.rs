@@ -117,6 +117,8 @@ pub enum Operation {
     Seal,
     /// Letting the processor execute what was written: `Pages::flush_icache`, with the feature `allow_exec`.
     FlushInstructions,
+    /// Finding a function inside pages: [`Pages::get_fn`](crate::Pages::get_fn).
+    Function,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
     Key,
     /// Reading the limits of this process and machine: [`Limits::current`](crate::Limits::current).
@@ -160,6 +162,7 @@ impl fmt::Display for Operation {
             Self::Access => "access",
             Self::Seal => "seal",
             Self::FlushInstructions => "flush the instruction cache of",
+            Self::Function => "find a function in",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
             Self::Copy => "copy from or to",

@@ -124,6 +124,8 @@ mod allocation;
 #[path = "../tests/common/area.rs"]
 mod area;
 mod capabilities;
+#[cfg(feature = "allow_exec")]
+mod code;
 mod error;
 #[macro_use]
 pub mod fault;
@@ -146,6 +148,8 @@ mod region;
 pub use advice::Advice;
 pub use allocation::{Allocation, SealedPages, alloc, alloc_at, alloc_near};
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
+#[cfg(feature = "allow_exec")]
+pub use code::{FnPointer, FnRef, SafeFnPointer, UnsafeFnPointer};
 pub use error::{Error, ErrorKind, Operation, Result};
 #[cfg(feature = "std")]
 pub use guard::{KeyGuard, KeyGuardMut, KeyedPages};
