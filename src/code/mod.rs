@@ -2,6 +2,8 @@
 
 mod fn_pointer;
 mod fn_ref;
+#[allow(dead_code, reason = "to come")]
+mod pieces;
 
 pub use fn_pointer::{FnPointer, SafeFnPointer, UnsafeFnPointer};
 pub use fn_ref::FnRef;
