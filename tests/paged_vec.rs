@@ -335,7 +335,8 @@ fn what_is_out_of_range_panics_as_of_a_vec() {
         message(|vec| drop(vec.extract_if(..9, |_| true))),
         message(|vec| drop(vec[7..].to_vec())),
     ] {
-        assert!(text.contains("out of range"), "{text}");
+        // In the words of the standard library's slices, which change.
+        assert!(text.contains("out of range") || text.contains("index starts at"), "{text}");
     }
     assert!(message(|vec| drop(vec.drain(..=usize::MAX))).len() > 3);
     assert!(message(|vec| drop(vec.drain((Bound::Excluded(usize::MAX), Bound::Unbounded)))).len() > 3);
