@@ -119,6 +119,10 @@ pub enum Operation {
     FlushInstructions,
     /// Finding a function inside pages: [`Pages::get_fn`](crate::Pages::get_fn).
     Function,
+    /// Letting code be executed: [`CodeDraft::publish`](crate::CodeDraft::publish).
+    Publish,
+    /// Changing code: [`CodePiece::patch`](crate::CodePiece::patch).
+    Patch,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
     Key,
     /// Reading the limits of this process and machine: [`Limits::current`](crate::Limits::current).
@@ -163,6 +167,8 @@ impl fmt::Display for Operation {
             Self::Seal => "seal",
             Self::FlushInstructions => "flush the instruction cache of",
             Self::Function => "find a function in",
+            Self::Publish => "publish the code in",
+            Self::Patch => "patch the code in",
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
             Self::Copy => "copy from or to",

@@ -148,6 +148,8 @@ mod region;
 pub use advice::Advice;
 pub use allocation::{Allocation, SealedPages, alloc, alloc_at, alloc_near};
 pub use capabilities::{Capabilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
+#[cfg(all(feature = "allow_exec", feature = "std"))]
+pub use code::{CodeDraft, CodeMemory, CodeOptions, CodePiece, CodeStrategy, CodeUsage};
 #[cfg(feature = "allow_exec")]
 pub use code::{FnPointer, FnRef, SafeFnPointer, UnsafeFnPointer};
 pub use error::{Error, ErrorKind, Operation, Result};

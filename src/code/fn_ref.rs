@@ -81,6 +81,14 @@ pub struct FnRef<'pages, F> {
 }
 
 impl<F: FnPointer> FnRef<'_, F> {
+    /// # Safety
+    ///
+    /// A function of this type is there as long as what the lifetime is of.
+    pub(super) unsafe fn at(code: NonNull<u8>) -> Self {
+        // SAFETY: the caller's promise.
+        Self { function: unsafe { F::from_code(code) }, pages: PhantomData }
+    }
+
     /// Calls the function.
     ///
     /// # Cost
@@ -248,9 +256,9 @@ where
     /// See [`FnRef`].
     #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
     pub unsafe fn get_fn<F: FnPointer>(&self, offset: usize) -> Result<FnRef<'_, F>, Error> {
-        let code = self.code_at(offset)?;
-        // SAFETY: the caller's promise.
-        Ok(FnRef { function: unsafe { F::from_code(code) }, pages: PhantomData })
+        let code = code_at(self.as_ptr(), self.len(), offset)?;
+        // SAFETY: the caller's promise; it borrows the pages.
+        Ok(unsafe { FnRef::at(code) })
     }
 
     /// As [`get_fn`](Self::get_fn), but a plain pointer, of no type and no lifetime: for `transmute`, other crates, or an assembler.
@@ -269,30 +277,28 @@ where
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
     pub fn get_fn_ptr(&self, offset: usize) -> Result<*const (), Error> {
-        self.code_at(offset).map(|code| code.as_ptr().cast_const().cast())
+        code_at(self.as_ptr(), self.len(), offset).map(|code| code.as_ptr().cast_const().cast())
     }
+}
 
-    fn code_at(&self, offset: usize) -> Result<NonNull<u8>, Error> {
-        let base = self.as_ptr().cast_mut();
-        let failed = |failure: Failure| {
-            let place = base.addr().checked_add(offset).map(PageRange::containing);
-            failure.during(Operation::Function, place, None)
-        };
-        if offset >= self.len() {
-            return Err(failed(Failure::invalid("the function would begin behind the pages' end")));
-        }
-        let Some(unit) = unit() else {
-            let failure = Failure::new(ErrorKind::Unsupported);
-            return Err(failed(failure.detail("function pointers of this processor do not point to code")));
-        };
-        let code = base.wrapping_add(offset);
-        // The lowest bit says that it is Thumb's, whose instructions begin at even addresses.
-        let thumb = cfg!(target_arch = "arm") && code.addr() & 1 == 1;
-        if !thumb && code.addr() & unit.saturating_sub(1) != 0 {
-            return Err(failed(Failure::invalid(
-                "no instruction can begin there: the address is not aligned",
-            )));
-        }
-        NonNull::new(code).ok_or_else(|| failed(Failure::new(ErrorKind::System)))
+/// The function at an offset within bytes of code, if one can begin there.
+pub(super) fn code_at(base: *const u8, len: usize, offset: usize) -> Result<NonNull<u8>, Error> {
+    let failed = |failure: Failure| {
+        let place = base.addr().checked_add(offset).map(PageRange::containing);
+        failure.during(Operation::Function, place, None)
+    };
+    if offset >= len {
+        return Err(failed(Failure::invalid("the function would begin behind the end")));
     }
+    let Some(unit) = unit() else {
+        let failure = Failure::new(ErrorKind::Unsupported);
+        return Err(failed(failure.detail("function pointers of this processor do not point to code")));
+    };
+    let code = base.cast_mut().wrapping_add(offset);
+    // The lowest bit says that it is Thumb's, whose instructions begin at even addresses.
+    let thumb = cfg!(target_arch = "arm") && code.addr() & 1 == 1;
+    if !thumb && code.addr() & unit.saturating_sub(1) != 0 {
+        return Err(failed(Failure::invalid("no instruction can begin there: the address is not aligned")));
+    }
+    NonNull::new(code).ok_or_else(|| failed(Failure::new(ErrorKind::System)))
 }

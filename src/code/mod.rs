@@ -2,8 +2,12 @@
 
 mod fn_pointer;
 mod fn_ref;
-#[allow(dead_code, reason = "to come")]
+#[cfg(feature = "std")]
+mod memory;
+#[cfg(feature = "std")]
 mod pieces;
 
 pub use fn_pointer::{FnPointer, SafeFnPointer, UnsafeFnPointer};
 pub use fn_ref::FnRef;
+#[cfg(feature = "std")]
+pub use memory::{CodeDraft, CodeMemory, CodeOptions, CodePiece, CodeStrategy, CodeUsage};

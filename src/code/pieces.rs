@@ -98,6 +98,11 @@ impl Pieces {
         hole
     }
 
+    /// All holes, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
+        self.holes.iter().map(|(&start, &len)| start..start.saturating_add(len))
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }

@@ -68,10 +68,15 @@
 //! moves_pages() -> bool                         whether `move_pages` does
 //! move_pages(PageRange, PageRange)              unsafe; such pages to the place of others, which become theirs, longer if that is;
 //!                                               after a failure the latter are still the caller's, but for what is `changed`
+//! replace_pages(PageRange, PageRange)           with `allow_exec`, where `moves_pages`: unsafe; puts pages in the place of others at once
 //! transparent_unit() -> Option<usize>           the size of the larger pages that long aligned memory is given; the same for ever
 //! flush_reads() -> bool                         with `allow_exec`: whether the next one reads the bytes
 //! flush_instructions(NonNull<[u8]>)             with `allow_exec`: unsafe; lets what was written be executed. (Bytes, not pages: a
 //!                                               cache has finer lines)
+//! map_twice(PageLen, Place) -> Twice            with `allow_exec`: zeroed memory at two places: that one, to be read and executed, and
+//!                                               another, to be read and written; each a whole of its own for `unmap`
+//! empty_twice(PageRange)                        likewise; unsafe; takes the memory from pages of the writable one: both read as
+//!                                               zeroes then, or (a failure) as before
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! fault                                         install(), and installed() -> Installed: who catches the faults of `copying`
@@ -186,6 +191,9 @@ pub(crate) mod signals;
 pub(crate) mod icache;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]
 pub(crate) mod keyless;
+#[cfg(feature = "allow_exec")]
+#[allow(dead_code, reason = "used by every backend but that of Linux")]
+pub(crate) mod once;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]
 pub(crate) mod unmovable;
 #[allow(dead_code, unused_imports, reason = "used where there is no other backend")]
@@ -244,6 +252,16 @@ impl From<Failure> for NotDiscarded {
     fn from(failure: Failure) -> Self {
         Self { failure, gone: None }
     }
+}
+
+/// The same memory at two places.
+#[cfg(feature = "allow_exec")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Twice {
+    /// Where it can be read and executed.
+    pub(crate) code: core::ptr::NonNull<u8>,
+    /// Where it can be read and written.
+    pub(crate) data: core::ptr::NonNull<u8>,
 }
 
 /// What a protection key grants a thread.

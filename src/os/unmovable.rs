@@ -30,6 +30,14 @@ pub(crate) unsafe fn move_pages(_range: PageRange, _place: PageRange) -> Result<
     Err(Failure::new(ErrorKind::Unsupported).detail("this system moves no mapping"))
 }
 
+/// # Safety
+///
+/// None: nothing is done.
+#[cfg(feature = "allow_exec")]
+pub(crate) unsafe fn replace_pages(_pages: PageRange, _place: PageRange) -> Result<(), Failure> {
+    Err(Failure::new(ErrorKind::Unsupported).detail("this system moves no mapping"))
+}
+
 /// The system does not make pages larger because their mapping is aligned and long.
 pub(crate) const fn no_transparent_unit() -> Option<usize> {
     None

@@ -17,6 +17,8 @@ mod walk;
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::once::{empty_twice, map_twice};
 pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
@@ -27,6 +29,8 @@ pub(crate) use super::unix::{
 pub(crate) use super::unix::{
     Attached, file_facts, flush, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::unmovable::replace_pages;
 pub(crate) use super::unmovable::{
     lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
 };

@@ -17,6 +17,8 @@ mod resize;
 mod smaps;
 mod sys;
 mod system;
+#[cfg(feature = "allow_exec")]
+mod twice;
 mod walk;
 mod why;
 
@@ -43,10 +45,14 @@ pub(crate) use request::{
     Attached, file_facts, flush, map_with, name, prefer_huge, read_in, unmaps_together,
 };
 pub(crate) use reserve::{commit, decommit, vacate};
+#[cfg(feature = "allow_exec")]
+pub(crate) use resize::replace_pages;
 pub(crate) use resize::{lengthen, move_pages, moves_pages, transparent_unit};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use twice::{empty_twice, map_twice};
 pub(crate) use walk::{Walk, backing, query, usage};
 
 /// The name of a backing as the system's string: any bytes are.

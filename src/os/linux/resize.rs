@@ -45,6 +45,35 @@ pub(crate) unsafe fn move_pages(range: PageRange, place: PageRange) -> Result<()
     }
 }
 
+/// Puts pages in the place of others, which are gone then: who touches them meanwhile waits, and finds the old ones or the new ones.
+///
+/// After a failure both are as they were, but for the place if that is what the failure says is changed: then it grants nothing.
+///
+/// # Safety
+///
+/// Both ranges are the caller's, of the same length; private anonymous memory, the pages of a mapping of their own. Nobody minds that
+/// those at the place are gone, or keeps a pointer to where the pages were.
+#[cfg(feature = "allow_exec")]
+pub(crate) unsafe fn replace_pages(pages: PageRange, place: PageRange) -> Result<(), Failure> {
+    // The kernel looks at its limits before it unmaps what is at the place. When it lacks memory of its own after that, there is a hole,
+    // which nobody else shall be given: then once more.
+    for _ in 0..3 {
+        // SAFETY: the caller's promise; two mappings do not overlap.
+        let errno = match unsafe { sys::remap_to(pages, place) } {
+            Ok(()) => return Ok(()),
+            Err(errno) => errno,
+        };
+        if !why::has_hole(place) {
+            return Err(match place.page_len() {
+                Ok(len) => not_lengthened(pages, len, true, errno),
+                Err(failure) => failure,
+            });
+        }
+        let _held = map_at(place, Protection::NONE);
+    }
+    Err(Failure::new(ErrorKind::Exhausted).detail("the kernel has no memory for the mapping").changed(place))
+}
+
 /// The kernel unmaps what is at the place after some of its checks, and before others (`mremap_to`).
 #[cold]
 fn not_moved(range: PageRange, place: PageRange, errno: Errno) -> Failure {

@@ -230,6 +230,41 @@ pub(super) unsafe fn remap_to(range: PageRange, target: PageRange) -> io::Result
     result(unsafe { libc::syscall(libc::SYS_mremap, first, old, len, word(THERE), there) }).map(drop)
 }
 
+/// A second mapping of the pages of a shared one, as long as these (mremap(2), of an old length of 0).
+///
+/// # Safety
+///
+/// The pages are the caller's, and of shared memory.
+#[cfg(feature = "allow_exec")]
+pub(super) unsafe fn map_again(range: PageRange) -> io::Result<*mut u8> {
+    /// `MREMAP_MAYMOVE`.
+    const MAY_MOVE: usize = 1;
+    injected("mremap")?;
+    let (first, len) = (word(range.first()), word(range.len()));
+    // SAFETY: nothing is touched: the kernel takes a free place.
+    let place = result(unsafe { libc::syscall(libc::SYS_mremap, first, word(0), len, word(MAY_MOVE)) })?;
+    // As in `remap`.
+    Ok(core::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(place.to_ne_bytes())))
+}
+
+/// A file in memory that can be mapped to be executed.
+#[cfg(feature = "allow_exec")]
+pub(super) fn executable_file(name: &CStr, len: usize) -> io::Result<OwnedFd> {
+    use rustix::fs::MemfdFlags;
+    let long = u64::try_from(len).map_err(|_| Errno::FBIG)?;
+    // A file that would be longer than files may be ends the process (`SIGXFSZ`).
+    if process::getrlimit(Resource::Fsize).current.is_some_and(|most| most < long) {
+        return Err(Errno::FBIG);
+    }
+    let make = |flags| injected("memfd_create").and_then(|()| fs::memfd_create(name, flags));
+    let made = make(MemfdFlags::CLOEXEC | MemfdFlags::EXEC);
+    // Before 6.3 all of them could be executed.
+    let file = if made.as_ref().err() == Some(&Errno::INVAL) { make(MemfdFlags::CLOEXEC) } else { made }?;
+    injected("ftruncate")?;
+    fs::ftruncate(&file, long)?;
+    Ok(file)
+}
+
 /// `mseal`, Linux 6.10; the number is the same on every processor that folio's users have.
 ///
 /// # Safety

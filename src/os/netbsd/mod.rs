@@ -24,6 +24,8 @@ pub(crate) use super::listed::sys::{
     process_id,
 };
 pub(crate) use super::listed::walk::{backing, query, usage};
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::once::{empty_twice, map_twice};
 pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
@@ -34,6 +36,8 @@ pub(crate) use super::unix::{
 pub(crate) use super::unix::{
     Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::unmovable::replace_pages;
 pub(crate) use super::unmovable::{
     lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
 };

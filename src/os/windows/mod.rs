@@ -21,6 +21,10 @@ mod tests;
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::once::{empty_twice, map_twice};
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::unmovable::replace_pages;
 pub(crate) use super::unmovable::{
     lengthen, move_pages, moves_pages, no_transparent_unit as transparent_unit,
 };

@@ -1,0 +1,159 @@
+//! Code that is being written.
+
+use super::toggle::{self, Write};
+use super::{Area, CodeMemory, CodePiece, Inner, Room, flush};
+use crate::error::{Error, ErrorKind, Failure, Operation, Result};
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// Code that is being written, and cannot be executed yet: made by [`CodeMemory::draft`].
+///
+/// It derefs to its bytes, which is the only way by which code memory is written. They are not where they are going to be executed:
+/// that is at [`address`](Self::address).
+///
+/// Dropped without being published, it gives its room back.
+#[must_use = "a draft that is dropped gives its room back"]
+#[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+pub struct CodeDraft {
+    room: Room,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    /// To be copied to where they belong.
+    Apart(Vec<u8>),
+    /// Written where they belong: as many as the room has, and nobody else's.
+    There(NonNull<u8>),
+}
+
+// SAFETY: the bytes belong to the draft, as those of a vector do.
+unsafe impl Send for CodeDraft {}
+// SAFETY: by a shared reference they are read only.
+unsafe impl Sync for CodeDraft {}
+
+impl CodeDraft {
+    pub(super) fn new(room: Room) -> Result<Self> {
+        let failed = |failure: Failure| failure.during(Operation::Allocate, room.range(), None);
+        let bytes = match &room.memory.area {
+            Area::Dual(dual) => Bytes::There(dual.data(room.start)),
+            Area::Toggle(area) if toggle::in_place(&room) => {
+                area.open(&mut room.memory.state().pages, room.pages()).map_err(failed)?;
+                Bytes::There(room.code())
+            }
+            Area::Toggle(_) => {
+                let mut bytes = Vec::new();
+                bytes.try_reserve_exact(room.len).map_err(|_| {
+                    failed(Failure::new(ErrorKind::Exhausted).detail("no memory for the draft"))
+                })?;
+                bytes.resize(room.len, 0);
+                Bytes::Apart(bytes)
+            }
+        };
+        Ok(Self { room, bytes })
+    }
+
+    /// Where it is going to be executed.
+    pub fn address(&self) -> *const u8 {
+        self.room.code().as_ptr()
+    }
+
+    /// Lets it be executed, and no longer be written: flushes the instruction cache first, as
+    /// [`Pages::flush_icache`](crate::Pages::flush_icache) does, and see there for what other threads have to do.
+    ///
+    /// # Cost
+    ///
+    /// See [`CodeMemory`]. For many at once there is [`CodeMemory::publish`].
+    ///
+    /// # Errors
+    ///
+    /// The draft comes back with each.
+    ///
+    /// - [`ErrorKind::NotPermitted`]: a policy forbids it; see [`Pages::make_exec`](crate::Pages::make_exec).
+    /// - [`ErrorKind::Exhausted`]: no memory, or no mapping, is left.
+    /// - [`ErrorKind::Unsupported`]: it is not known how this processor is told.
+    pub fn publish(self) -> core::result::Result<CodePiece, (Self, Error)> {
+        match publish(&self.room.memory, core::slice::from_ref(&self)) {
+            Ok(()) => Ok(CodePiece::of(self.room)),
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+pub(super) fn publish_all(
+    memory: &CodeMemory,
+    drafts: Vec<CodeDraft>,
+) -> core::result::Result<Vec<CodePiece>, (Vec<CodeDraft>, Error)> {
+    match publish(&memory.inner, &drafts) {
+        Ok(()) => Ok(drafts.into_iter().map(|draft| CodePiece::of(draft.room)).collect()),
+        Err(error) => Err((drafts, error)),
+    }
+}
+
+/// Lets drafts be executed, and counts them.
+fn publish(inner: &Arc<Inner>, drafts: &[CodeDraft]) -> Result<()> {
+    let failed = |failure: Failure| {
+        let range = if let [draft] = drafts { draft.room.range() } else { Some(inner.range()) };
+        failure.during(Operation::Publish, range, None)
+    };
+    if drafts.iter().any(|draft| !Arc::ptr_eq(&draft.room.memory, inner)) {
+        return Err(failed(Failure::invalid("a draft is of another code memory")));
+    }
+    let mut state = inner.state();
+    let state = &mut *state;
+    match &inner.area {
+        Area::Dual(_) => {
+            for draft in drafts {
+                // SAFETY: the bytes where they are executed can be read.
+                unsafe { flush(draft.room.code(), draft.room.len) }.map_err(failed)?;
+            }
+        }
+        Area::Toggle(area) => {
+            let pages: BTreeSet<usize> = drafts.iter().flat_map(|draft| draft.room.pages()).collect();
+            let writes: Vec<Write<'_>> = drafts
+                .iter()
+                .filter_map(|draft| match &draft.bytes {
+                    Bytes::Apart(bytes) => Some(Write { start: draft.room.start, bytes }),
+                    Bytes::There(_) => None,
+                })
+                .collect();
+            area.write(&mut state.pages, &pages, &writes).map_err(failed)?;
+            for draft in drafts {
+                state.pages.publish(draft.room.pages());
+            }
+        }
+    }
+    state.published = state.published.saturating_add(drafts.len());
+    Ok(())
+}
+
+impl Deref for CodeDraft {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Apart(bytes) => bytes,
+            // SAFETY: as many bytes, mapped to be read and written as long as the area lives, and nobody else's.
+            Bytes::There(first) => unsafe { core::slice::from_raw_parts(first.as_ptr(), self.room.len) },
+        }
+    }
+}
+
+impl DerefMut for CodeDraft {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.bytes {
+            Bytes::Apart(bytes) => bytes,
+            // SAFETY: as above.
+            Bytes::There(first) => unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), self.room.len) },
+        }
+    }
+}
+
+impl fmt::Debug for CodeDraft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeDraft").field("address", &self.address()).field("len", &self.len()).finish()
+    }
+}

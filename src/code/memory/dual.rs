@@ -1,0 +1,75 @@
+//! One memory at two places.
+
+use crate::allocation::{self, place_near};
+use crate::error::{ErrorKind, Failure, Operation, Result};
+use crate::os::{self, Place, Twice};
+use crate::page;
+use crate::range::{PageLen, PageRange};
+use core::ops::Range;
+use core::ptr::NonNull;
+
+/// Both views of shared memory, of one length.
+pub(super) struct Dual {
+    views: Twice,
+    code: PageRange,
+    data: PageRange,
+}
+
+// SAFETY: addresses of mappings that belong to the value, and to no thread.
+unsafe impl Send for Dual {}
+// SAFETY: as above: nothing is reached through it but by drafts and pieces, each of which has a part of its own.
+unsafe impl Sync for Dual {}
+
+impl Dual {
+    pub(super) fn map(len: PageLen, near: Option<(usize, usize)>) -> Result<Self> {
+        allocation::give_back();
+        let failed = |failure: Failure| failure.during(Operation::Allocate, None, None);
+        let views = match near {
+            None => os::map_twice(len, Place::Anywhere).map_err(failed)?,
+            Some((address, distance)) => {
+                place_near(address, distance, len, |pages| os::map_twice(len, Place::At(pages.first())))?
+            }
+        };
+        let range = |view: NonNull<u8>| {
+            PageRange::starting_at(view.as_ptr().expose_provenance(), len)
+                .ok_or_else(|| failed(Failure::new(ErrorKind::System)))
+        };
+        Ok(Self { views, code: range(views.code)?, data: range(views.data)? })
+    }
+
+    pub(super) fn range(&self) -> PageRange {
+        self.code
+    }
+
+    pub(super) fn code(&self) -> NonNull<u8> {
+        self.views.code
+    }
+
+    /// Takes the memory from pages in which nobody's code is.
+    pub(super) fn empty(&self, pages: Range<usize>) -> core::result::Result<usize, Failure> {
+        let size = page::size();
+        let first = self.data(pages.start.saturating_mul(size)).addr().get();
+        let range = PageRange::touching(first, pages.len().saturating_mul(size))?;
+        // SAFETY: of no draft, and of no piece.
+        unsafe { os::empty_twice(range) }?;
+        Ok(range.len())
+    }
+
+    /// Where the byte at an offset is written.
+    pub(super) fn data(&self, offset: usize) -> NonNull<u8> {
+        // Offsets are within the area, which ends below the top of the address space.
+        NonNull::new(self.views.data.as_ptr().wrapping_add(offset)).unwrap_or(self.views.data)
+    }
+}
+
+impl Drop for Dual {
+    fn drop(&mut self) {
+        for view in [self.code, self.data] {
+            // SAFETY: the whole of a mapping, whose drafts and pieces are gone.
+            if let Err(failure) = unsafe { os::unmap(view) } {
+                allocation::give_up(view, failure);
+            }
+        }
+        allocation::give_back();
+    }
+}
