@@ -75,6 +75,10 @@ impl CodeDraft {
     /// - [`ErrorKind::NotPermitted`]: a policy forbids it; see [`Pages::make_exec`](crate::Pages::make_exec).
     /// - [`ErrorKind::Exhausted`]: no memory, or no mapping, is left.
     /// - [`ErrorKind::Unsupported`]: it is not known how this processor is told.
+    #[expect(
+        clippy::result_large_err,
+        reason = "what was to be published comes back, and nothing is allocated for that"
+    )]
     pub fn publish(self) -> core::result::Result<CodePiece, (Self, Error)> {
         match publish(&self.room.memory, core::slice::from_ref(&self)) {
             Ok(()) => Ok(CodePiece::of(self.room)),
@@ -83,6 +87,10 @@ impl CodeDraft {
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "what was to be published comes back, and nothing is allocated for that"
+)]
 pub(super) fn publish_all(
     memory: &CodeMemory,
     drafts: Vec<CodeDraft>,

@@ -12,11 +12,12 @@ pub use options::{CodeOptions, CodeStrategy};
 pub use piece::CodePiece;
 
 use super::pieces::Pieces;
-use crate::error::{ErrorKind, Failure, Operation, Result};
+use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use crate::os;
 use crate::page;
 use crate::range::PageRange;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ptr::NonNull;
 use dual::Dual;
@@ -229,11 +230,14 @@ impl CodeMemory {
     /// # Panics
     ///
     /// Never. Drafts of another area are an error.
+    #[expect(
+        clippy::result_large_err,
+        reason = "what was to be published comes back, and nothing is allocated for that"
+    )]
     pub fn publish(
         &self,
-        drafts: alloc::vec::Vec<CodeDraft>,
-    ) -> core::result::Result<alloc::vec::Vec<CodePiece>, (alloc::vec::Vec<CodeDraft>, crate::error::Error)>
-    {
+        drafts: Vec<CodeDraft>,
+    ) -> core::result::Result<Vec<CodePiece>, (Vec<CodeDraft>, Error)> {
         draft::publish_all(self, drafts)
     }
 

@@ -212,10 +212,10 @@ impl Toggle {
                 }
             }
         }
-        match next {
-            Some(run) => Ok(runs.push(self.run(book, run)?)),
-            None => Ok(()),
+        if let Some(run) = next {
+            runs.push(self.run(book, run)?);
         }
+        Ok(())
     }
 
     fn run(&self, book: &mut Book, pages: Range<usize>) -> Tried<Run> {
