@@ -104,4 +104,13 @@ mod active {
         RECORDING.set(false);
         (result, CALLS.take())
     }
+
+    pub(crate) fn is_counting() -> bool {
+        RECORDING.get()
+    }
+
+    /// A number that no other thread has.
+    pub(crate) fn this_thread() -> usize {
+        RECORDING.with(|recording| core::ptr::from_ref(recording).addr())
+    }
 }

@@ -1,6 +1,7 @@
 //! What can only be tested from inside: a system that refuses at each of its calls, or is older than ours.
 
 use crate::os::inject::{calls_of, fail_from, fail_nth};
+use crate::pages::map::Marks;
 use crate::{Advice, ErrorKind, MmapMut, MmapOptions, Operation, Pages, page, query};
 use core::ptr::without_provenance;
 use std::vec::Vec;
@@ -358,7 +359,11 @@ fn flags_are_remembered() {
     assert!(top.map.marks.any());
     high.merge(top).unwrap();
     low.merge(high).unwrap();
-    assert!(low.map.marks.any());
+    assert!(low.map.marks == Marks::WIPED.in_part());
+    low.wipe_on_fork(.., true).unwrap();
+    assert!(low.map.marks == Marks::WIPED);
+    let (done, _) = fail_nth(Some("madvise"), 0, REFUSED, || low.wipe_on_fork(..page, false));
+    assert!(done.unwrap_err().changed().is_some() && low.map.marks == Marks::WIPED.in_part());
     // Taken from a part, the rest may have it; and one flag says nothing of the other.
     low.wipe_on_fork(..page, false).unwrap();
     assert!(low.map.marks.any());
