@@ -71,7 +71,7 @@ fn try_all() {
         if first == FREE || first == BUSY {
             continue;
         }
-        // Other tests' pages are no calls of a test that counts its own.
+        // Other tests' pages are none of the calls that a test counts, or lets fail.
         #[cfg(test)]
         if os::inject::is_counting() && slot.by.load(Ordering::Relaxed) != os::inject::this_thread() {
             ANY.swap(true, Ordering::AcqRel);

@@ -105,8 +105,9 @@ mod active {
         (result, CALLS.take())
     }
 
+    /// Whether it matters which calls this thread makes.
     pub(crate) fn is_counting() -> bool {
-        RECORDING.get()
+        RECORDING.get() || ORDER.get().is_some()
     }
 
     /// A number that no other thread has.

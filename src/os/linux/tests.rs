@@ -807,7 +807,7 @@ fn a_place_for_pages_is_kept_lost_or_told_lost() {
     let len = PageLen::covering(3 * crate::page::size()).unwrap();
     let range_of = |place: core::ptr::NonNull<u8>| PageRange::starting_at(place.addr().get(), len).unwrap();
     // A place that no other test comes to.
-    let place = PageRange::starting_at(41 << if usize::BITS == 64 { 37 } else { 25 }, len).unwrap();
+    let place = PageRange::starting_at(42 << if usize::BITS == 64 { 37 } else { 25 }, len).unwrap();
     for case in 0..4 {
         let from = map(len, Protection::READ_WRITE).unwrap();
         let source = range_of(from);
