@@ -295,6 +295,10 @@ fn system_calls_are_as_few_as_said() {
     assert!(aligned[1].ends_with("mremap") && aligned[2] == "munmap", "{aligned:?}");
     let huge = calls(pages, &[8 * MIB, 16 * MIB], 8);
     assert!(huge[0].ends_with("madvise") && huge[1].ends_with("mremap") && huge[2] == "munmap", "{huge:?}");
+    let guarded = calls(pages.guard_before(1).guard_after(1), &[small, 20 * page::size(), small], 8);
+    assert_eq!(guarded, ["mmap mprotect", "mmap mremap munmap munmap", "madvise mprotect munmap", "munmap"]);
+    let named = calls(pages.name(c"named").reserved(small), &[small, 20 * page::size()], 8);
+    assert_eq!(named[1..], ["mremap", "munmap"]);
     if pages.locked(true).make(layout(1, 1)).map(|place| {
         // SAFETY: made for this layout.
         unsafe { pages.locked(true).give_back(place, layout(1, 1)) };

@@ -209,6 +209,23 @@ on_linux! {
         assert!(failed && taken.unwrap().iter().all(|&byte| byte == 0));
     }
 
+    /// Others that take pages as fast as they are mapped do not keep it going for ever.
+    #[test]
+    fn no_more_are_prepared_than_were_asked_for() {
+        static POOL: PagePool = PagePool::new(1, 4);
+        fn take_what_waits(rounds: usize) {
+            if !POOL.is_empty() {
+                drop(POOL.take().unwrap().into_pages());
+            }
+            if rounds > 0 {
+                crate::os::inject::just_before("mmap", move || take_what_waits(rounds - 1));
+            }
+        }
+        take_what_waits(20);
+        assert_eq!((POOL.prepare(9).unwrap(), POOL.counts().mapped()), (4, 4));
+        crate::os::inject::just_before("mmap", || ());
+    }
+
     #[test]
     fn each_step_makes_just_the_calls_that_it_says() {
         let named = |name, number| vec![name; number];
