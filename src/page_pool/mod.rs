@@ -290,8 +290,9 @@ impl PagePool {
     pub fn trim(&self, keep: usize) -> usize {
         /// How often a thread that has a lock, and perhaps no processor, is given the time to let go.
         const PATIENCE: usize = 8;
+        let surplus = self.len().saturating_sub(keep);
         let (mut unmapped, mut waited) = (0_usize, 0_usize);
-        while self.len() > keep {
+        while unmapped < surplus && self.len() > keep {
             match self.pop() {
                 Ok(idle) => {
                     self.give_back(idle.pages);

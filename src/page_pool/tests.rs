@@ -209,9 +209,10 @@ on_linux! {
         assert!(failed && taken.unwrap().iter().all(|&byte| byte == 0));
     }
 
-    /// Others that take pages as fast as they are mapped do not keep it going for ever.
+    /// Others that take pages as fast as they are mapped do not keep it going for ever, nor those that
+    /// put them in.
     #[test]
-    fn no_more_are_prepared_than_were_asked_for() {
+    fn what_others_do_meanwhile_is_theirs() {
         static POOL: PagePool = PagePool::new(1, 4);
         fn take_what_waits(rounds: usize) {
             if !POOL.is_empty() {
@@ -224,6 +225,18 @@ on_linux! {
         take_what_waits(20);
         assert_eq!((POOL.prepare(9).unwrap(), POOL.counts().mapped()), (4, 4));
         crate::os::inject::just_before("mmap", || ());
+
+        fn put_another(rounds: usize) {
+            assert!(rounds == 0 || POOL.put(Pages::new(1).unwrap()));
+            if rounds > 0 {
+                crate::os::inject::just_before("munmap", move || put_another(rounds - 1));
+            }
+        }
+        POOL.clear();
+        put_another(10);
+        put_another(10);
+        assert_eq!((POOL.trim(0), POOL.len()), (2, 2));
+        crate::os::inject::just_before("munmap", || ());
     }
 
     #[test]
