@@ -1,7 +1,7 @@
 //! What can only be tested from inside: a system that refuses at each of its calls.
 
 use super::PageAllocator;
-use crate::os::inject::{calls_of, fail_from, fail_nth};
+use crate::os::inject::{fail_from, fail_nth};
 use crate::page;
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -265,6 +265,7 @@ on_linux! {
 /// What the documentation counts.
 #[test]
 fn system_calls_are_as_few_as_said() {
+    use crate::os::inject::calls_of;
     use allocator_api2::alloc::Allocator;
     let calls = |allocator: PageAllocator, sizes: &[usize], align| {
         let mut all = Vec::new();

@@ -1,7 +1,6 @@
 //! What can only be tested from inside: a system that refuses at each of its calls, or is older than ours.
 
 use crate::os::inject::{calls_of, fail_from, fail_nth};
-use crate::pages::map::Marks;
 use crate::{Advice, ErrorKind, MmapMut, MmapOptions, Operation, Pages, page, query};
 use core::ptr::without_provenance;
 use std::vec::Vec;
@@ -343,6 +342,7 @@ mod old_kernels {
 /// Where memory is given back by fresh pages, these would lack the flags: so it is known of each part whether it may have some.
 #[test]
 fn flags_are_remembered() {
+    use crate::pages::map::Marks;
     let page = page::size();
     let mut low = filled();
     let (done, _) = fail_from(Some("madvise"), 0, 22, || low.wipe_on_fork(.., true));
