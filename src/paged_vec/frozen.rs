@@ -247,10 +247,3 @@ impl<'a, T> IntoIterator for &'a FrozenVec<T> {
         self.iter()
     }
 }
-
-/// So that `?` takes the error and lets the vector go.
-impl<T> From<(FrozenVec<T>, Self)> for Error {
-    fn from((_, error): (FrozenVec<T>, Self)) -> Self {
-        error
-    }
-}

@@ -293,13 +293,13 @@ impl<T> PagedVec<T> {
     ///
     /// # Errors
     ///
-    /// The element, and why: as [`try_reserve`](Self::try_reserve).
+    /// The element, and why: as [`try_reserve`](Self::try_reserve). (`?` takes the error and lets the element go.)
     ///
     /// # Examples
     ///
     /// ```
     /// let mut vec = folio::PagedVec::default();
-    /// vec.try_push("a").map_err(|(_, error)| error)?;
+    /// vec.try_push("a")?;
     /// # Ok::<(), folio::Error>(())
     /// ```
     #[inline]

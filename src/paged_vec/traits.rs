@@ -1,7 +1,6 @@
 //! What is expected of a vector besides its methods.
 
 use super::PagedVec;
-use crate::error::Error;
 use alloc::boxed::Box;
 use allocator_api2::vec::Vec;
 use core::borrow::{Borrow, BorrowMut};
@@ -269,12 +268,5 @@ impl<T, const N: usize> TryFrom<PagedVec<T>> for [T; N] {
     fn try_from(values: PagedVec<T>) -> Result<Self, PagedVec<T>> {
         let PagedVec { vec } = values;
         Self::try_from(vec).map_err(|vec: Vec<_, _>| PagedVec { vec })
-    }
-}
-
-/// So that `?` takes the error and lets the vector go.
-impl<T> From<(PagedVec<T>, Self)> for Error {
-    fn from((_, error): (PagedVec<T>, Self)) -> Self {
-        error
     }
 }
