@@ -98,7 +98,6 @@ impl<T> PagedVec<T> {
         // SAFETY: not more bytes than either has; apart; all are initialized, by the type of the elements.
         unsafe { place.as_ptr().copy_to_nonoverlapping(pages.as_mut_ptr(), used) };
         // Not dropped, as above.
-        self.vec.truncate(len);
         // SAFETY: less.
         unsafe { self.set_len(0) };
         Ok((pages, len))
@@ -130,8 +129,9 @@ impl<T> PagedVec<T> {
     ///
     /// # Cost
     ///
-    /// None: the vector has the pages. Where they are a part of a larger mapping, locked, of huge pages asked for, of a file, or too few
-    /// for the alignment or size of an element, the elements are copied to new pages.
+    /// None: the vector has the pages (and, where these are 4 MiB or more, but no whole number of huge pages, an
+    /// [allocator](Self::allocator) without [`huge_pages`](PageAllocator::huge_pages)). Where they are a part of a larger mapping, locked, of
+    /// huge pages asked for, of a file, or too few for the alignment or size of an element, the elements are copied to new pages.
     ///
     /// # Errors
     ///
@@ -173,12 +173,12 @@ impl<T> PagedVec<T> {
         let Some(capacity) = all.checked_div(size_of::<T>()).filter(|&capacity| capacity > 0) else {
             return Err(pages);
         };
-        let allocator = PageAllocator::new();
         let Ok(layout) = Layout::array::<T>(capacity) else { return Err(pages) };
-        let fits = allocator.extent(layout) == Some((0, all, 0)) && allocator.room(layout) == all;
-        if !fits || !pages.as_ptr().cast::<T>().is_aligned() {
+        let allocators = [PageAllocator::new(), PageAllocator::new().huge_pages(false)];
+        let allocator = allocators.into_iter().find(|own| own.extent(layout) == Some((0, all, 0)));
+        let Some(allocator) = allocator.filter(|_| pages.as_ptr().cast::<T>().is_aligned()) else {
             return Err(pages);
-        }
+        };
         let (base, _) = pages.into_plain()?;
         // SAFETY: a mapping like those that the allocator makes for so many elements (just checked), which nobody else has.
         Ok(Self { vec: unsafe { Vec::from_raw_parts_in(base.cast().as_ptr(), 0, capacity, allocator) } })
