@@ -31,6 +31,28 @@ use zerocopy::Immutable;
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///
+/// A table of one's own type, built once and read by many threads. ([`Immutable`] is derived; it is the one of zerocopy 0.8.)
+///
+/// ```
+/// use folio::PagedVec;
+///
+/// #[derive(zerocopy::Immutable)]
+/// struct Square {
+///     of: u32,
+///     is: u64,
+/// }
+///
+/// let table: PagedVec<_> = (0..10_000_u32).map(|of| Square { of, is: u64::from(of).pow(2) }).collect();
+/// let table = std::sync::Arc::new(table.freeze()?);
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         let table = table.clone();
+///         scope.spawn(move || assert_eq!(table.iter().find(|square| square.is == 49).unwrap().of, 7));
+///     }
+/// });
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
 /// ```compile_fail,E0594
 /// let mut frozen = folio::PagedVec::from([1_u64]).freeze()?;
 /// frozen[0] = 2; // cannot assign

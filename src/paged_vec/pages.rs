@@ -13,7 +13,8 @@ use core::ops::RangeBounds;
 /// Memory given back.
 impl<T> PagedVec<T> {
     /// Drops all elements and gives their memory back: the resident set falls at once. Capacity and addresses stay; the memory comes
-    /// back as the vector is filled again, zeroed.
+    /// back as the vector is filled again, zeroed. (Of an [allocator](Self::allocator) that [locks](crate::PageAllocator::locked) it, the
+    /// memory stays, and is zeroed at once.)
     ///
     /// # Cost
     ///
@@ -21,7 +22,7 @@ impl<T> PagedVec<T> {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): the pages are locked.
+    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): the pages are [locked](crate::lock), not by the allocator.
     /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): it would take more mappings than the process may have; on other systems than
     ///   Linux, also that there is no memory for fresh pages.
     ///
@@ -45,8 +46,8 @@ impl<T> PagedVec<T> {
         self.truncate_decommit(0)
     }
 
-    /// Drops all elements but the first `len`, and gives the memory of all pages behind those back, as
-    /// [`clear_decommit`](Self::clear_decommit) does.
+    /// Drops all elements but the first `len`, and gives the memory of all whole pages behind those back, as
+    /// [`clear_decommit`](Self::clear_decommit) does. (What is left of the page that the last one ends in holds what it held.)
     ///
     /// # Cost, errors
     ///
@@ -191,7 +192,8 @@ impl<T> PagedVec<T> {
         self.advise(.., Advice::Random)
     }
 
-    /// Brings memory in for elements that there are, and that there will be: no page faults when they are written.
+    /// Brings memory in for elements that there are, and that there will be, up to the [capacity](Self::capacity): no page faults when they
+    /// are written. (For more, of what is [reserved](Self::with_reserved), [`reserve`](Self::reserve) first.)
     ///
     /// # Cost
     ///
@@ -268,9 +270,14 @@ impl<T> PagedVec<T> {
     fn pages_of(&self, range: &impl RangeBounds<usize>, operation: Operation) -> Result<Option<PageRange>> {
         let failed = |why: Failure| -> Error { why.during(operation, None, None) };
         let range = crate::pages::resolve(range, self.capacity()).ok_or_else(|| {
-            failed(Failure::invalid(
-                "the range ends before it begins, or reaches beyond the capacity of the vector",
-            ))
+            failed(
+                Failure::invalid(
+                    "the range ends before it begins, or reaches beyond the capacity of the vector",
+                )
+                .remedy(
+                    "reserve room for the elements first: what with_reserved keeps for them is but addresses",
+                ),
+            )
         })?;
         let Some((place, _)) = self.memory() else { return Ok(None) };
         if range.is_empty() {
