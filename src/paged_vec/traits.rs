@@ -8,6 +8,7 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::{Deref, DerefMut, Index, IndexMut};
+use core::panic::UnwindSafe;
 use core::slice::SliceIndex;
 
 impl<T> Deref for PagedVec<T> {
@@ -83,6 +84,9 @@ impl<T: fmt::Debug> fmt::Debug for PagedVec<T> {
         fmt::Debug::fmt(self.as_slice(), f)
     }
 }
+
+/// As of `Vec`.
+impl<T: UnwindSafe> UnwindSafe for PagedVec<T> {}
 
 /// Empty, without memory.
 impl<T> Default for PagedVec<T> {
