@@ -149,7 +149,11 @@ impl<T> PagedVec<T> {
     /// assert_eq!(error.kind(), folio::ErrorKind::InvalidInput);
     /// assert_eq!(vec, [1, 2, 3]);
     /// ```
+    #[inline]
     pub fn try_reserve(&mut self, additional: usize) -> Result<()> {
+        if !self.lacks(additional) {
+            return Ok(());
+        }
         self.try_make_room(additional, Growth::Amortized).map_err(NoRoom::into_error)
     }
 
@@ -177,6 +181,8 @@ impl<T> PagedVec<T> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn try_make_room(
         &mut self,
         additional: usize,
@@ -305,10 +311,8 @@ impl<T> PagedVec<T> {
     #[inline]
     #[allow(clippy::result_large_err, reason = "what fails gives the element back, beside the error")]
     pub fn try_push(&mut self, value: T) -> core::result::Result<(), (T, Error)> {
-        if self.lacks(1) {
-            if let Err(error) = self.try_reserve(1) {
-                return Err((value, error));
-            }
+        if let Err(error) = self.try_reserve(1) {
+            return Err((value, error));
         }
         self.push(value);
         Ok(())
