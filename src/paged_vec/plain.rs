@@ -68,6 +68,13 @@ impl<T> PagedVec<T> {
     /// assert_eq!(vec, [1, 2, 3]);
     /// # Ok::<(), folio::Error>(())
     /// ```
+    ///
+    /// Elements with bytes that may never have been written have no such pages:
+    ///
+    /// ```compile_fail,E0277
+    /// let vec = folio::PagedVec::from([Some(1_u32)]);
+    /// let pages = vec.into_pages();
+    /// ```
     pub fn into_pages(mut self) -> core::result::Result<(MmapMut, usize), (Self, Error)>
     where
         T: IntoBytes,
@@ -139,6 +146,25 @@ impl<T> PagedVec<T> {
     ///
     /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): there are not so many elements in them.
     /// - As [`try_reserve`](Self::try_reserve) where they are copied.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{PagedVec, Pages};
+    ///
+    /// let mut pages = Pages::new(8)?;
+    /// pages[0] = 1;
+    /// let vec = PagedVec::<u64>::from_pages(pages, 2)?;
+    /// assert_eq!(vec, [u64::from_le(1), 0]);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    ///
+    /// Not of types that some bytes are no value of:
+    ///
+    /// ```compile_fail,E0277
+    /// let vec = folio::PagedVec::<bool>::from_pages(folio::Pages::new(8)?, 2)?;
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn from_pages(pages: MmapMut, len: usize) -> core::result::Result<Self, (MmapMut, Error)>
     where
         T: FromBytes,
