@@ -390,6 +390,7 @@ macro_rules! subject {
                 Op::ExtractIf(from, to, every, most) => {
                     let mut asked = 0;
                     let found = vec.extract(part(from, to), |value| {
+                        event();
                         asked += 1;
                         value.id() % every == 0 && asked % every == 0
                     }, *most);
