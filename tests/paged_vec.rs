@@ -257,12 +257,21 @@ fn ranges_are_of_elements() {
     const TEST: &str = "ranges_are_of_elements";
     let per_page = page::size() / 8;
     let mut vec = PagedVec::<u64>::with_capacity(64 * per_page);
+    let empty = resident(&vec, TEST) == Some(0);
     vec.prefault(20 * per_page..21 * per_page + 1).unwrap();
     let part = |vec: &PagedVec<u64>, range| vec.resident(range).unwrap();
     if resident(&vec, TEST).is_some() {
         assert_eq!(part(&vec, 20 * per_page..22 * per_page), 2);
         assert_eq!(part(&vec, 21 * per_page - 1..21 * per_page), 1);
         assert_eq!(part(&vec, 0..0), 0);
+    }
+    if empty {
+        assert_eq!((part(&vec, 0..20 * per_page), part(&vec, 22 * per_page..64 * per_page)), (0, 0));
+        vec.spare_capacity_mut()[30 * per_page].write(7);
+        assert_eq!(
+            (part(&vec, 30 * per_page..31 * per_page), part(&vec, 31 * per_page..33 * per_page)),
+            (1, 0)
+        );
     }
     let capacity = vec.capacity();
     for range in [(Bound::Included(0), Bound::Included(capacity)), (Bound::Included(1), Bound::Excluded(0))] {

@@ -172,6 +172,7 @@ fn frozen_elements_can_be_read_only() {
     assert!(frozen.iter().copied().eq(0..10_000));
     assert_eq!(frozen, numbers(10_000));
     assert!(frozen == numbers(10_000).freeze().unwrap());
+    assert_eq!(frozen, Vec::from(numbers(10_000)));
     assert_eq!((&frozen).into_iter().count(), 10_000);
     let mut vec = frozen.thaw().unwrap();
     for index in [0, 9_999, last] {

@@ -239,6 +239,7 @@ equal! {
     [] [U];
     [] &[U];
     [const N: usize] [U; N];
+    [] alloc::vec::Vec<U>;
 }
 
 impl<T: Eq> Eq for FrozenVec<T> {}
