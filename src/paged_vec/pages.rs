@@ -223,7 +223,7 @@ impl<T> PagedVec<T> {
     }
 
     /// A byte of each page is written back as it was read: it may be one that was never written, or padding.
-    fn touch(&mut self, pages: PageRange) {
+    pub(super) fn touch(&mut self, pages: PageRange) {
         let first = self.as_mut_ptr().cast::<MaybeUninit<u8>>();
         let mut next = Some(pages.first());
         while let Some(at) = next.take_if(|at| *at <= pages.last()) {
@@ -267,7 +267,11 @@ impl<T> PagedVec<T> {
     }
 
     /// The pages of a range of elements; `None` where it is empty, or they take no memory.
-    fn pages_of(&self, range: &impl RangeBounds<usize>, operation: Operation) -> Result<Option<PageRange>> {
+    pub(super) fn pages_of(
+        &self,
+        range: &impl RangeBounds<usize>,
+        operation: Operation,
+    ) -> Result<Option<PageRange>> {
         let failed = |why: Failure| -> Error { why.during(operation, None, None) };
         let range = crate::pages::resolve(range, self.capacity()).ok_or_else(|| {
             failed(

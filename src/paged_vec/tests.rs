@@ -178,6 +178,20 @@ fn a_refused_decommit_drops_the_elements_and_keeps_usable_memory() {
     }
 }
 
+/// What `prefault` does where the system has no call for it.
+#[test]
+fn touched_pages_are_in_memory_and_hold_what_they_held() {
+    let mut vec = PagedVec::<u64>::with_capacity(many());
+    vec.extend(1..=many() as u64 / 2);
+    let pages = vec.pages_of(&.., crate::Operation::Prefault).unwrap().unwrap();
+    vec.touch(pages);
+    assert!(vec.iter().copied().eq(1..=many() as u64 / 2));
+    match vec.resident(..) {
+        Ok(count) => assert_eq!(count, pages.len() / page::size()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    }
+}
+
 #[cfg(feature = "zerocopy")]
 mod frozen {
     use super::*;
