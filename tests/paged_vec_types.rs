@@ -1,8 +1,10 @@
-//! What the compiler may know of vectors in pages: the same as of `Vec`.
+//! What vectors in pages are to others, and to the compiler: the same as `Vec`.
 #![cfg(feature = "collections")]
 
 use folio::{Drain, ExtractIf, IntoIter, PagedVec, Splice};
 use std::cell::Cell;
+use std::collections::HashSet;
+use std::io::Write;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
@@ -88,4 +90,52 @@ fn types_are_covariant() {
     assert_eq!(drain(long.drain(..), &short).next(), Some("long"));
     #[cfg(feature = "zerocopy")]
     assert_eq!(frozen(PagedVec::from(["long"]).freeze().unwrap(), &short), ["long"]);
+}
+
+#[test]
+fn it_is_what_a_vec_is_to_others() {
+    let vec: PagedVec<i32> = (1..=3).collect();
+    assert_eq!(vec, [1, 2, 3]);
+    assert_eq!(vec, vec![1, 2, 3]);
+    assert_eq!(vec, &[1, 2, 3]);
+    assert_eq!(vec, [1, 2, 3][..]);
+    assert_eq!([1, 2, 3], vec);
+    assert_eq!(vec![1, 2, 3], vec);
+    assert_eq!(&[1, 2, 3][..], vec);
+    assert_ne!(vec, vec[..2]);
+    assert_eq!(vec, vec.clone());
+    let larger = PagedVec::from([1, 2, 4]);
+    assert!(vec < larger && vec.cmp(&vec).is_eq());
+    assert_eq!(format!("{vec:?}"), "[1, 2, 3]");
+    assert_eq!(Vec::from(vec.clone()), [1, 2, 3]);
+    assert_eq!(<[i32; 3]>::try_from(vec.clone()), Ok([1, 2, 3]));
+    assert_eq!(<[i32; 2]>::try_from(vec.clone()), Err(vec.clone()));
+    assert_eq!(PagedVec::from(vec![1, 2, 3].into_boxed_slice()), vec);
+    assert_eq!(PagedVec::from("ab"), *b"ab");
+    assert_eq!(PagedVec::from(&[1, 2, 3]), PagedVec::from(&[1, 2, 3][..]));
+
+    let set = HashSet::from([vec.clone()]);
+    assert!(set.contains(&[1, 2, 3][..]));
+
+    let mut vec = vec;
+    vec.extend(&[4, 5]);
+    vec.extend([6]);
+    for number in &mut vec {
+        *number *= 2;
+    }
+    assert_eq!((&vec).into_iter().sum::<i32>(), 42);
+    vec.reverse();
+    vec[1..].sort();
+    assert_eq!(vec, [12, 2, 4, 6, 8, 10]);
+    assert_eq!(vec.drain(1..3).rev().collect::<Vec<_>>(), [4, 2]);
+    assert_eq!(vec.leak(), [12, 6, 8, 10]);
+
+    let mut bytes = PagedVec::default();
+    write!(bytes, "{}-{}", 1, 2).unwrap();
+    assert_eq!(
+        bytes.write_vectored(&[std::io::IoSlice::new(b"ab"), std::io::IoSlice::new(b"c")]).unwrap(),
+        3
+    );
+    bytes.flush().unwrap();
+    assert_eq!(bytes, *b"1-2abc");
 }
