@@ -299,7 +299,7 @@ impl<T> PagedVec<T> {
     ///
     /// # Errors
     ///
-    /// The element, and why: as [`try_reserve`](Self::try_reserve). (`?` takes the error and lets the element go.)
+    /// The element, and why: as [`try_reserve`](Self::try_reserve). (Where [`Error`] is what a function returns, `?` takes it and lets the element go.)
     ///
     /// # Examples
     ///
