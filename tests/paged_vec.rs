@@ -227,7 +227,8 @@ fn memory_given_back_is_out_of_the_resident_set_at_once() {
         return skipped(TEST, "the system takes memory back when it wants it");
     }
     let per_page = page::size() / 8;
-    let pages = 100;
+    // Less than huge pages are taken for, also where pages have 64 KiB.
+    let pages = 60;
     let mut vec = full(pages * per_page);
     let (first, capacity) = (vec.as_ptr(), vec.capacity());
     let Some(before) = resident(&vec, TEST) else { return };
@@ -240,10 +241,10 @@ fn memory_given_back_is_out_of_the_resident_set_at_once() {
     assert!(vec.iter().copied().eq(1..=10 * per_page as u64 + 1));
 
     // What was given back reads as fresh pages do when it is used again, and comes back.
-    vec.extend(0..50 * per_page as u64);
-    assert_eq!(resident(&vec, TEST), Some(61));
+    vec.extend(0..40 * per_page as u64);
+    assert_eq!(resident(&vec, TEST), Some(51));
     vec.truncate(20 * per_page);
-    assert_eq!(resident(&vec, TEST), Some(61));
+    assert_eq!(resident(&vec, TEST), Some(51));
     vec.shrink_to_fit().unwrap();
     assert_eq!(resident(&vec, TEST), Some(20));
     assert_eq!((vec.as_ptr(), vec.capacity()), (first, capacity));
@@ -450,7 +451,7 @@ fn copies_have_the_same_options() {
 #[test]
 fn whether_elements_straddle_pages_can_be_asked() {
     fn check<T: Default + Clone + std::fmt::Debug>() {
-        let vec = PagedVec::from(vec![T::default(); 1000]);
+        let vec = PagedVec::from(vec![T::default(); 4 * page::size() / size_of::<T>()]);
         let straddles = vec.iter().any(|element| {
             let first = std::ptr::from_ref(element).addr();
             first / page::size() != (first + size_of::<T>() - 1) / page::size()
