@@ -124,6 +124,7 @@ fn refill(bench: &mut Bench) {
         let mut fresh = by_paged(count, PagedVec::new(count as usize));
         let mut vec = by_vec(count, Vec::with_capacity(count as usize));
         let mut kept = by_vec(count, Vec::with_capacity(count as usize));
+        let mut ours_kept = by_paged(count, PagedVec::with_reserved(count as usize));
         bench.group(
             group.to_owned(),
             vec![
@@ -145,6 +146,11 @@ fn refill(bench: &mut Bench) {
                 Contender::new("Vec: dropped, and a new one", || {
                     vec = Vec::new();
                     vec = by_vec(count, Vec::with_capacity(count as usize));
+                }),
+                Contender::new("folio::PagedVec: clear, which keeps the memory", || {
+                    ours_kept.clear();
+                    let vec = std::mem::take(&mut ours_kept);
+                    ours_kept = by_paged(count, vec);
                 }),
                 Contender::new("Vec: clear, which keeps the memory", || {
                     kept.clear();

@@ -49,10 +49,10 @@ use growing::{Growth, NoRoom};
 /// faults too, but for memory that the heap kept from what was dropped before. The time that it takes to make a vector and to push `u64`
 /// until it is full, as a multiple of `Vec`'s (both made with the capacity; Linux 6.18, glibc, huge pages by `madvise`):
 ///
-/// | | 4 KiB | 64 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
+/// | | 4 KiB | 64 KiB | 1 MiB | 4 MiB | 16 MiB | 128 MiB |
 /// |---|---|---|---|---|---|---|
-/// | made once, and kept | 1.6 | 1.1 | 1.0 | 0.3 | 0.3 | 0.2 |
-/// | made and dropped again and again | 46 | 11 | 8 | 2.1 | 1.4 | 0.3 |
+/// | made once, and kept | 1.6 | 1.1 | 1.0 | 0.3 | 0.3 | |
+/// | made and dropped again and again | 23 | 9 | 8 | 1.9 | 1.6 | 0.3 |
 ///
 /// So, for speed: [`Vec`](alloc::vec::Vec) below 4 MiB, and below 32 MiB where vectors come and go. For what only pages can do, whatever the
 /// size. A vector that is emptied and filled again keeps its memory, as `Vec` does: [`clear`](Self::clear) costs no page faults.
