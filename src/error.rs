@@ -358,6 +358,13 @@ impl fmt::Debug for Error {
     }
 }
 
+/// Of what failed and was given back with the error: so that `?` takes the error and lets the other go.
+impl<T> From<(T, Self)> for Error {
+    fn from((_, error): (T, Self)) -> Self {
+        error
+    }
+}
+
 impl core::error::Error for Error {
     #[cfg(feature = "std")]
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {

@@ -361,6 +361,11 @@ fn equal_options_are_equal_allocators() {
         .guard_after(8192);
     assert_eq!(PageAllocator::default(), PageAllocator::new());
     assert_ne!(ALL, PageAllocator::new());
+    // The same word at another place.
+    static OTHER: [u8; 11] = *b"everything\0";
+    let other = std::ffi::CStr::from_bytes_with_nul(&OTHER).unwrap();
+    assert_eq!(ALL, ALL.name(other));
+    assert_ne!(ALL, ALL.name(c"something"));
     let text = format!("{ALL:?}");
     for word in ["1048576", "false", "Sequential", "Some(3)", "everything", "true", "4096", "8192"] {
         assert!(text.contains(word), "{word}: {text}");

@@ -201,6 +201,46 @@ fn pages_unlike_those_of_the_pool_are_unmapped() {
     assert!(!locked.put(Pages::new(len).unwrap()));
 }
 
+/// A flag that the pool promises is one of all pages: whoever took it from some, or had it for some only, gives nothing back.
+#[test]
+fn a_flag_that_some_pages_lack_is_none() {
+    let (len, one) = (4 * page::size(), page::size());
+    type Set = fn(&mut MmapMut, std::ops::Range<usize>, bool) -> folio::Result<()>;
+    let flags: [(MmapOptions<'static>, Set); 2] = [
+        (MmapOptions::new(len).no_core_dump(), |pages, part, set| pages.keep_out_of_core_dumps(part, set)),
+        (MmapOptions::new(len).wipe_on_fork(), |pages, part, set| pages.wipe_on_fork(part, set)),
+    ];
+    for (options, set) in flags {
+        let pool = PagePool::with_options(options, 2);
+        let Ok(mut taken) = pool.take() else {
+            skipped("a_flag_that_some_pages_lack_is_none", "no such flag");
+            continue;
+        };
+        // Where it can be taken back.
+        if set(&mut taken, one..2 * one, false).is_ok() {
+            drop(taken);
+            assert!(pool.is_empty(), "taken from a part");
+            let mut taken = pool.take().unwrap();
+            set(&mut taken, one..2 * one, false).unwrap();
+            set(&mut taken, 0..len, true).unwrap();
+            drop(taken);
+            assert_eq!(pool.len(), 1, "and given again to all");
+            let mut taken = pool.take().unwrap();
+            set(&mut taken, 0..len, false).unwrap();
+            drop(taken);
+            assert!(pool.is_empty(), "taken from all");
+        }
+        let mut own = Pages::new(len).unwrap();
+        if set(&mut own, 0..one, true).is_ok() {
+            assert!(!pool.put(own), "of a part");
+            let mut own = Pages::new(len).unwrap();
+            set(&mut own, 0..len, true).unwrap();
+            set(&mut own, 0..one, true).unwrap();
+            assert!(pool.put(own), "of all");
+        }
+    }
+}
+
 /// The value that was handed out can be anything by the time it is dropped.
 #[test]
 fn what_stands_in_the_value_at_its_end_is_looked_at() {

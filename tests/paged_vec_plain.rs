@@ -7,7 +7,7 @@ use common::{Helper, role, shown};
 use folio::{Advice, ErrorKind, MmapMut, MmapOptions, PageAllocator, PagedVec, Pages, Protection, page};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use zerocopy::Immutable;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 fn numbers(count: u64) -> PagedVec<u64> {
     (0..count).collect()
@@ -67,7 +67,8 @@ fn what_is_behind_the_elements_is_zeroes() {
 
 #[test]
 fn pages_become_vectors_without_being_copied() {
-    for len in [1, 7 * page::size()] {
+    // (Also such as are long enough for huge pages, and not a whole number of these.)
+    for len in [1, 7 * page::size(), (5 << 20) + page::size()] {
         let mut pages = Pages::new(len).unwrap();
         pages[..8].copy_from_slice(&7_u64.to_ne_bytes());
         let first = pages.as_ptr();
@@ -75,7 +76,7 @@ fn pages_become_vectors_without_being_copied() {
         assert_eq!((vec.as_ptr().cast(), &vec[..]), (first, &[7, 0][..]));
         assert!(vec.capacity() * 8 >= len);
         // And grow, shrink and go as vectors do.
-        vec.extend(0..100_000);
+        vec.extend(0..1_000_000);
         vec.truncate(3);
         vec.shrink_to(0).unwrap();
         assert_eq!(vec, [7, 0, 0]);
@@ -120,6 +121,28 @@ fn other_pages_are_copied() {
     let vec = PagedVec::<()>::from_pages(Pages::new(1).unwrap(), 5).unwrap();
     assert_eq!(vec.len(), 5);
 
+    // Aligned to more than pages are: at a place of its own, unless they are by chance.
+    #[derive(Debug, FromBytes, IntoBytes)]
+    #[repr(C, align(65536))]
+    struct Aligned([u64; 8192]);
+    for _ in 0..3 {
+        let mut low = fill(Pages::new(65536 + size).unwrap());
+        let vec = PagedVec::<Aligned>::from_pages(low.split_off(size).unwrap(), 1).unwrap();
+        assert_eq!((vec.as_ptr().addr() % 65536, vec[0].0[0]), (0, first));
+        let pages = fill(Pages::new(65536).unwrap());
+        let vec = PagedVec::<Aligned>::from_pages(pages, 1).unwrap();
+        assert_eq!((vec.as_ptr().addr() % 65536, vec[0].0[8191]), (0, 8191));
+        let (pages, len) = vec.into_pages().unwrap();
+        assert_eq!((pages[8], len), (1_u64.to_ne_bytes()[0], 1));
+    }
+    // Of memory that its allocator locks, the other way.
+    let mut vec = PagedVec::with_allocator(PageAllocator::new().locked(true));
+    if vec.try_extend_from_slice(&[7_u64; 3]).is_ok() {
+        let (pages, len) = vec.into_pages().unwrap();
+        assert_eq!((&pages[..8], len), (&7_u64.to_ne_bytes()[..], 3));
+        assert!(pages[24..].iter().all(|&byte| byte == 0));
+    }
+
     let pages = fill(Pages::new(1).unwrap());
     let (pages, error) = PagedVec::<u64>::from_pages(pages, size / 8 + 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -149,6 +172,7 @@ fn frozen_elements_can_be_read_only() {
     assert!(frozen.iter().copied().eq(0..10_000));
     assert_eq!(frozen, numbers(10_000));
     assert!(frozen == numbers(10_000).freeze().unwrap());
+    assert_eq!(frozen, Vec::from(numbers(10_000)));
     assert_eq!((&frozen).into_iter().count(), 10_000);
     let mut vec = frozen.thaw().unwrap();
     for index in [0, 9_999, last] {

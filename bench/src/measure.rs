@@ -37,11 +37,13 @@ pub(crate) struct Group {
     pub(crate) rows: Vec<Row>,
 }
 
+/// Calls what it is given before it drops what it made.
+type Body<'a> = Box<dyn FnMut(Option<&mut dyn FnMut()>) + 'a>;
+
 pub(crate) struct Contender<'a> {
     name: &'static str,
     aim: Option<f64>,
-    /// Calls what it is given before it drops what it made.
-    body: Box<dyn FnMut(Option<&mut dyn FnMut()>) + 'a>,
+    body: Body<'a>,
 }
 
 impl<'a> Contender<'a> {
@@ -149,7 +151,7 @@ impl Bench {
 }
 
 /// `None` where the system does not count it.
-fn memory_of(body: &mut dyn FnMut(Option<&mut dyn FnMut()>)) -> Option<Memory> {
+fn memory_of(body: &mut Body<'_>) -> Option<Memory> {
     // Lets the peak begin anew (proc(5)).
     std::fs::write("/proc/self/clear_refs", "5").ok()?;
     let before = status("VmRSS:")?;

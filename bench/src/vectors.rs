@@ -14,6 +14,9 @@ pub(crate) fn run(bench: &mut Bench) {
     for shift in [6, 9, 12, 14, 16, 18, 20, 22, 24, 27] {
         sizes(bench, 1 << shift);
     }
+    for shift in [12, 16, 20, 22, 24] {
+        kept(bench, 1 << shift);
+    }
 }
 
 fn fill<T>(count: u64, mut vec: T, push: impl Fn(&mut T, u64)) -> T {
@@ -46,26 +49,61 @@ fn bare(count: u64, place: *mut u8) {
     black_box(place);
 }
 
+/// The same, a number at a time, as pushing does it: the compiler makes no wider stores of it.
+fn bare_singly(count: u64, place: *mut u8) {
+    let place = place.cast::<u64>();
+    for number in 0..black_box(count) {
+        let mut number = number;
+        // SAFETY: no instruction at all; the compiler does not know what becomes of the number.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) number, options(nomem, nostack, preserves_flags)) };
+        // SAFETY: `count` numbers of a mapping of the measurement's own.
+        let place = unsafe { place.add(number as usize) };
+        // SAFETY: likewise.
+        unsafe { place.write(number) };
+    }
+    black_box(place);
+}
+
 fn push(bench: &mut Bench) {
     let count: u64 = if bench.is_short() { 1 << 20 } else { 50_000_000 };
     let (len, group) = (count as usize * 8, "50 million u64: push from empty, drop");
     bench.with_memory(
         group.to_owned(),
         vec![
-            Contender::new("limit: a write loop into huge pages", || huge(len, |place| bare(count, place))),
+            Contender::new("limit: a write loop into huge pages, singly", || {
+                huge(len, |place| bare_singly(count, place));
+            }),
             Contender::aiming("folio::PagedVec::with_reserved", 1.1, || {
                 by_paged(count, PagedVec::with_reserved(count as usize))
             }),
             Contender::aiming("folio::PagedVec::new", 1.1, || by_paged(count, PagedVec::new(count as usize))),
             Contender::new("folio::PagedVec, from nothing", || by_paged(count, PagedVec::default())),
-            Contender::new("folio::PagedVec: collected", || (0..count).collect::<PagedVec<_>>()),
+            Contender::new("a write loop, vectorized by the compiler", || {
+                huge(len, |place| bare(count, place))
+            }),
+        ],
+    );
+    bench.with_memory(
+        "50 million u64: collected, dropped".to_owned(),
+        vec![
+            Contender::new("limit: a write loop into huge pages, vectorized", || {
+                huge(len, |place| bare(count, place));
+            }),
+            Contender::aiming("folio::PagedVec: collected", 1.1, || (0..count).collect::<PagedVec<_>>()),
+            Contender::aiming("folio::PagedVec::with_reserved: extend", 1.1, || {
+                let mut vec = PagedVec::with_reserved(count as usize);
+                vec.extend(0..count);
+                vec
+            }),
         ],
     );
     // In a group of its own: whoever takes huge pages after so many small ones were given back, waits for them to become some.
     bench.with_memory(
         format!("{group}, beside the others"),
         vec![
-            Contender::new("limit: a write loop into huge pages", || huge(len, |place| bare(count, place))),
+            Contender::new("limit: a write loop into huge pages, singly", || {
+                huge(len, |place| bare_singly(count, place));
+            }),
             Contender::new("folio::PagedVec::with_reserved", || {
                 by_paged(count, PagedVec::with_reserved(count as usize))
             }),
@@ -86,14 +124,15 @@ fn refill(bench: &mut Bench) {
         let mut fresh = by_paged(count, PagedVec::new(count as usize));
         let mut vec = by_vec(count, Vec::with_capacity(count as usize));
         let mut kept = by_vec(count, Vec::with_capacity(count as usize));
+        let mut ours_kept = by_paged(count, PagedVec::with_reserved(count as usize));
         bench.group(
             group.to_owned(),
             vec![
-                Contender::new("limit: MADV_DONTNEED, a write loop into huge pages", || {
+                Contender::new("limit: MADV_DONTNEED, a write loop into huge pages, singly", || {
                     // SAFETY: pages of the measurement's own, to which nobody has references.
                     let done = unsafe { libc::madvise(place.cast(), len, libc::MADV_DONTNEED) };
                     assert_eq!(done, 0);
-                    bare(count, place);
+                    bare_singly(count, place);
                 }),
                 Contender::aiming("folio::PagedVec: clear_decommit", 1.1, || {
                     ours.clear_decommit().unwrap();
@@ -107,6 +146,11 @@ fn refill(bench: &mut Bench) {
                 Contender::new("Vec: dropped, and a new one", || {
                     vec = Vec::new();
                     vec = by_vec(count, Vec::with_capacity(count as usize));
+                }),
+                Contender::new("folio::PagedVec: clear, which keeps the memory", || {
+                    ours_kept.clear();
+                    let vec = std::mem::take(&mut ours_kept);
+                    ours_kept = by_paged(count, vec);
                 }),
                 Contender::new("Vec: clear, which keeps the memory", || {
                     kept.clear();
@@ -205,16 +249,36 @@ fn random(bench: &mut Bench) {
     });
 }
 
-/// From which size on it pays.
-fn sizes(bench: &mut Bench, len: usize) {
-    let count = len as u64 / 8;
-    let size = match len {
+fn size_of(len: usize) -> String {
+    match len {
         len if len >= 1 << 20 => format!("{} MiB", len >> 20),
         len if len >= 1 << 10 => format!("{} KiB", len >> 10),
         len => format!("{len} B"),
-    };
+    }
+}
+
+/// From which size on it pays where nothing is dropped, so that no heap has memory left of what was.
+fn kept(bench: &mut Bench, len: usize) {
+    let count = len as u64 / 8;
+    let (mut vecs, mut ours) = (Vec::new(), Vec::new());
     bench.group(
-        format!("a vector of {size}: made, pushed to, dropped"),
+        format!("a vector of {}: made, pushed to, kept", size_of(len)),
+        vec![
+            Contender::new("limit: Vec::with_capacity", || {
+                vecs.push(by_vec(count, Vec::with_capacity(count as usize)));
+            }),
+            Contender::new("folio::PagedVec::new", || {
+                ours.push(by_paged(count, PagedVec::new(count as usize)))
+            }),
+        ],
+    );
+}
+
+/// From which size on it pays.
+fn sizes(bench: &mut Bench, len: usize) {
+    let count = len as u64 / 8;
+    bench.group(
+        format!("a vector of {}: made, pushed to, dropped", size_of(len)),
         vec![
             Contender::new("limit: Vec::with_capacity", || by_vec(count, Vec::with_capacity(count as usize))),
             Contender::new("Vec, from nothing", || by_vec(count, Vec::new())),

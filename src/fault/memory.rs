@@ -24,7 +24,7 @@ use core::ops::Deref;
 ///
 /// // The second page is taken away.
 /// let mut low = pages;
-/// let high = low.split_off(page::size())?.make_none().map_err(|(_, error)| error)?;
+/// let high = low.split_off(page::size())?.make_none()?;
 /// let mut bytes = vec![1; 10];
 /// let error = memory.try_copy_to(page::size() - 4, &mut bytes).unwrap_err();
 /// let fault = error.fault().unwrap();

@@ -104,4 +104,14 @@ mod active {
         RECORDING.set(false);
         (result, CALLS.take())
     }
+
+    /// Whether it matters which calls this thread makes.
+    pub(crate) fn is_counting() -> bool {
+        RECORDING.get() || ORDER.get().is_some()
+    }
+
+    /// A number that no other thread has.
+    pub(crate) fn this_thread() -> usize {
+        RECORDING.with(|recording| core::ptr::from_ref(recording).addr())
+    }
 }

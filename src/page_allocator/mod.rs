@@ -38,9 +38,9 @@ use shape::Shape;
 ///
 /// For all that is small, or comes and goes. Each allocation here is at least a page and two system calls (some microseconds, and half a
 /// microsecond for the first touch of each page of 4 KiB), where a heap takes a fraction of a microsecond and recycles its memory. Small
-/// allocations are served (by a whole page), so that a collection may begin small; but thousands of them are a waste, and as many
-/// mappings, of which Linux gives a process 65,530. So: tables and arrays of megabytes, that live long or grow far; or what must be
-/// locked, guarded, or given back to the system for sure.
+/// allocations are served (by a whole page), so that a collection may begin small; but thousands of them are a waste, and, if they are no
+/// neighbours, as many mappings (with guard pages, twice as many), of which Linux gives a process 65,530. So: tables and arrays of
+/// megabytes, that live long or grow far; or what must be locked, guarded, or given back to the system for sure.
 ///
 /// # Cost
 ///
@@ -53,9 +53,9 @@ use shape::Shape;
 /// | … `advice`, `name`, `numa_node`, `locked` | 1 more each |
 /// | grow, within what is committed | 0 |
 /// | grow, within what is `reserved` | 1 |
-/// | grow beyond, Linux | 1, moving page tables (some 10 ns for each page of memory, huge or not); 3 where there are huge pages, guard pages, locks, or an alignment above a page |
+/// | grow beyond, Linux | 1, moving page tables (some 10 ns for each page of memory, huge or not); 2 where there are huge pages or locks; 2 more each for an alignment above a page, and for guard pages; 1 more for what was reserved |
 /// | grow beyond, other systems | a new allocation, a copy, and a deallocation |
-/// | shrink | 1; 2 with `reserved` |
+/// | shrink | 1; 2 with `reserved`, 3 with guard pages; 1 more if `locked` |
 /// | deallocate | 1; 1 more if `locked` |
 ///
 /// Memory is counted in whole pages, and from 4 MiB on (where the system has huge pages) in whole huge pages of 2 MiB: a little more than 4

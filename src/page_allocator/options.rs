@@ -33,7 +33,7 @@ impl Bytes {
 }
 
 /// A `&'static CStr` of one word.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Name(NonNull<c_char>);
 
 // SAFETY: what a shared reference for ever was made of, and will be again.
@@ -54,6 +54,15 @@ impl Name {
         unsafe { CStr::from_ptr(self.0.as_ptr()) }
     }
 }
+
+/// The words: one literal may lie at several places.
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Name {}
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -110,8 +110,6 @@ impl PageAllocator {
         align: usize,
         protection: Protection,
     ) -> Result<Mapped, Failure> {
-        let fits =
-            |first: usize, align: usize| first.saturating_add(shape.before) & align.saturating_sub(1) == 0;
         // The system aligns the first of the guard pages.
         let by_itself = align <= page::size() || (align <= page::granularity() && shape.before == 0);
         let Some(unit) = shape.huge.filter(|&unit| unit > align) else {
@@ -124,7 +122,7 @@ impl PageAllocator {
         // Aligned to huge pages, if there is room for that. Some kernels do it by themselves.
         if by_itself && shape.before == 0 {
             let mapped = self.anywhere(whole, protection)?;
-            if fits(mapped.pages.first(), unit) {
+            if mapped.pages.first() & unit.saturating_sub(1) == 0 {
                 return Ok(mapped);
             }
             // SAFETY: just mapped, and nobody was told.

@@ -1,7 +1,7 @@
 //! What can only be tested from inside: a system that refuses at each of its calls.
 
 use super::PageAllocator;
-use crate::os::inject::{calls_of, fail_from, fail_nth};
+use crate::os::inject::{fail_from, fail_nth};
 use crate::page;
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -171,19 +171,25 @@ fn quietly() -> usize {
     mapped()
 }
 
+/// Whether this is a process of the test's own, where nobody else maps anything: else it is run in one.
+fn alone(test: &str) -> bool {
+    let test = std::format!("page_allocator::tests::{test}");
+    if std::env::var("FOLIO_ALONE").is_ok_and(|name| name == test) {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &test, "--nocapture", "--test-threads=1"])
+        .env("FOLIO_ALONE", &test)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", std::string::String::from_utf8_lossy(&output.stderr));
+    false
+}
+
 /// Every call refused once, or from some point on for ever: what could not be done leaves all as it was, and nothing behind.
 #[test]
 fn refused_calls_leave_whole_blocks_and_no_leaks() {
-    const NAME: &str = "page_allocator::tests::refused_calls_leave_whole_blocks_and_no_leaks";
-    if std::env::var_os("FOLIO_ALONE").is_none() {
-        // In a process of its own, where nobody else maps anything.
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
-            .env("FOLIO_ALONE", "1")
-            .output()
-            .unwrap();
-        let said = std::string::String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
+    if !alone("refused_calls_leave_whole_blocks_and_no_leaks") {
         return;
     }
     let counts = cfg!(any(target_pointer_width = "64", target_pointer_width = "32")) && !cfg!(windows);
@@ -259,6 +265,7 @@ on_linux! {
 /// What the documentation counts.
 #[test]
 fn system_calls_are_as_few_as_said() {
+    use crate::os::inject::calls_of;
     use allocator_api2::alloc::Allocator;
     let calls = |allocator: PageAllocator, sizes: &[usize], align| {
         let mut all = Vec::new();
@@ -295,6 +302,15 @@ fn system_calls_are_as_few_as_said() {
     assert!(aligned[1].ends_with("mremap") && aligned[2] == "munmap", "{aligned:?}");
     let huge = calls(pages, &[8 * MIB, 16 * MIB], 8);
     assert!(huge[0].ends_with("madvise") && huge[1].ends_with("mremap") && huge[2] == "munmap", "{huge:?}");
+    let guarded = calls(pages.guard_before(1).guard_after(1), &[small, 20 * page::size(), small], 8);
+    assert_eq!(guarded, ["mmap mprotect", "mmap mremap munmap munmap", "madvise mprotect munmap", "munmap"]);
+    let named = calls(pages.name(c"named"), &[small, 20 * page::size()], 8);
+    assert_eq!(named, ["mmap prctl", "mremap", "munmap"]);
+    let advised = calls(pages.advice(crate::Advice::Random), &[small, 20 * page::size()], 8);
+    assert_eq!(advised, ["mmap madvise", "mremap", "munmap"]);
+    // It has become long enough for huge pages.
+    let becomes_huge = calls(pages, &[small, 8 * MIB], 8);
+    assert!(becomes_huge[1].ends_with("mremap madvise"), "{becomes_huge:?}");
     if pages.locked(true).make(layout(1, 1)).map(|place| {
         // SAFETY: made for this layout.
         unsafe { pages.locked(true).give_back(place, layout(1, 1)) };
@@ -312,6 +328,68 @@ fn system_calls_are_as_few_as_said() {
         // SAFETY: as above.
         unsafe { pages.locked(true).deallocate(shrunk.cast(), new) };
     }
+}
+}
+
+on_linux! {
+/// What was about to be memory, and cannot be locked, is address space again.
+#[test]
+fn growth_that_cannot_be_locked_leaves_no_access() {
+    let pages = PageAllocator::new().locked(true).reserved(MIB);
+    let (old, new) = (layout(1, 1), layout(MIB, 1));
+    let Ok(place) = pages.make(old) else { return std::eprintln!("skipped: nothing can be locked") };
+    let behind = place.as_ptr().cast_const().wrapping_add(page::size());
+    // SAFETY: made for this layout.
+    let (grown, failed) = fail_nth(Some("mlock"), 0, REFUSED[0], || unsafe { pages.lengthen(place, old, new) });
+    assert!(failed && grown.is_err());
+    assert!(crate::query(behind).unwrap().protection().is_empty());
+    // SAFETY: as it was.
+    unsafe { pages.give_back(place, old) };
+}
+
+/// Trap: a failed move that lost the place to another thread unmapped what was that thread's.
+#[test]
+fn what_others_took_meanwhile_is_left_alone() {
+    use crate::os;
+    use crate::range::PageRange;
+    use core::cell::Cell;
+    use std::rc::Rc;
+    if !alone("what_others_took_meanwhile_is_left_alone") {
+        return;
+    }
+    let size = page::size();
+    let pages = PageAllocator::new().huge_pages(false).guard_before(1).guard_after(1);
+    // Aligned, so that nothing lies directly about it; and of a length that nothing else has.
+    let (old, new) = (layout(3 * size, MIB), layout(777 * size, MIB));
+    let place = pages.make(old).unwrap();
+    fill(place, old.size(), 1);
+    let taken = Rc::new(Cell::new(None));
+    let found = Rc::clone(&taken);
+    crate::os::inject::just_before("mremap", move || {
+        let all = crate::query_range(core::ptr::null::<u8>(), usize::MAX).unwrap().map(Result::unwrap);
+        let mut spaces = all.filter(|region| region.protection().is_empty());
+        let space = spaces.find(|region| region.as_range().len() == 779 * size).unwrap();
+        let there = PageRange::touching(space.as_range().start + size, 777 * size).unwrap();
+        // SAFETY: the place for the block, which is lost to another thread here.
+        unsafe { os::unmap(there) }.unwrap();
+        os::map_at(there, crate::Protection::READ).unwrap();
+        os::inject::order("mremap", REFUSED[0]);
+        found.set(Some(there));
+    });
+    // SAFETY: made for this layout.
+    let error = unsafe { pages.lengthen(place, old, new) }.unwrap_err();
+    assert!(error.changed().is_none(), "{error}");
+    let there = taken.take().unwrap();
+    let shown = |address| crate::query(core::ptr::without_provenance::<u8>(address));
+    for page in [there.first(), there.last()] {
+        assert_eq!(shown(page).unwrap().protection(), crate::Protection::READ);
+    }
+    assert!(shown(there.first() - 1).is_err() && shown(there.last() + 1).is_err(), "its guard pages stayed");
+    fill(place, old.size(), 2);
+    // SAFETY: the test's own.
+    unsafe { os::unmap(there) }.unwrap();
+    // SAFETY: as it was.
+    unsafe { pages.give_back(place, old) };
 }
 }
 

@@ -75,8 +75,9 @@ const SHARDS: usize = 8;
 /// # Threads, `fork`
 ///
 /// Any number of threads may use a pool. None waits for another: who finds a lock taken tries the next of eight, and, if all are
-/// taken, maps or unmaps pages. A child of `fork` has a copy of the pool and of its pages. What another thread of its parent was just
-/// putting in or taking out is lost to it, and up to an eighth of the pool with it; nothing blocks. Not for signal handlers.
+/// taken, maps or unmaps pages. A child of `fork` has a copy of the pool and of its pages. What each other thread of its parent was just
+/// putting in or taking out is lost to it, and with it one of the eight locks and what is behind it; nothing blocks. Pages that were locked
+/// in the parent are not in the child. Not for signal handlers.
 ///
 /// # Cost
 ///
@@ -163,6 +164,7 @@ impl PagePool {
     /// # #[cfg(target_pointer_width = "64")]
     /// static ARENAS: PagePool = PagePool::new(1 << 30, 4).decommit_from(16 << 20);
     /// ```
+    #[must_use]
     pub const fn decommit_from(mut self, len: usize) -> Self {
         self.decommit_from = len;
         self
@@ -254,8 +256,10 @@ impl PagePool {
     /// # Ok::<(), folio::Error>(())
     /// ```
     pub fn prepare(&self, number: usize) -> Result<usize> {
+        let wanted = number.min(self.most);
         let mut made = 0_usize;
-        while self.len() < number.min(self.most) {
+        // No more than that, though others may take them as fast.
+        while made < wanted && self.len() < wanted {
             let pages = self.fresh()?;
             if !self.keep(Idle { pages, fresh: true }) {
                 break;
@@ -286,8 +290,9 @@ impl PagePool {
     pub fn trim(&self, keep: usize) -> usize {
         /// How often a thread that has a lock, and perhaps no processor, is given the time to let go.
         const PATIENCE: usize = 8;
+        let surplus = self.len().saturating_sub(keep);
         let (mut unmapped, mut waited) = (0_usize, 0_usize);
-        while self.len() > keep {
+        while unmapped < surplus && self.len() > keep {
             match self.pop() {
                 Ok(idle) => {
                     self.give_back(idle.pages);

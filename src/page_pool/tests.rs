@@ -209,6 +209,36 @@ on_linux! {
         assert!(failed && taken.unwrap().iter().all(|&byte| byte == 0));
     }
 
+    /// Others that take pages as fast as they are mapped do not keep it going for ever, nor those that
+    /// put them in.
+    #[test]
+    fn what_others_do_meanwhile_is_theirs() {
+        static POOL: PagePool = PagePool::new(1, 4);
+        fn take_what_waits(rounds: usize) {
+            if !POOL.is_empty() {
+                drop(POOL.take().unwrap().into_pages());
+            }
+            if rounds > 0 {
+                crate::os::inject::just_before("mmap", move || take_what_waits(rounds - 1));
+            }
+        }
+        take_what_waits(20);
+        assert_eq!((POOL.prepare(9).unwrap(), POOL.counts().mapped()), (4, 4));
+        crate::os::inject::just_before("mmap", || ());
+
+        fn put_another(rounds: usize) {
+            assert!(rounds == 0 || POOL.put(Pages::new(1).unwrap()));
+            if rounds > 0 {
+                crate::os::inject::just_before("munmap", move || put_another(rounds - 1));
+            }
+        }
+        POOL.clear();
+        put_another(10);
+        put_another(10);
+        assert_eq!((POOL.trim(0), POOL.len()), (2, 2));
+        crate::os::inject::just_before("munmap", || ());
+    }
+
     #[test]
     fn each_step_makes_just_the_calls_that_it_says() {
         let named = |name, number| vec![name; number];
@@ -246,7 +276,6 @@ on_linux! {
         dirty(&pool, 1);
         let taken = pool.take_dirty().unwrap();
         let Ok(held) = taken.hold() else { return std::eprintln!("skipped: nothing can be locked") };
-        // Never unlocked.
         core::mem::forget(held);
         drop(taken);
         let (taken, calls) = calls_of(|| pool.take().unwrap());
@@ -254,6 +283,8 @@ on_linux! {
         assert_eq!(calls[0], "madvise");
         assert!(taken.iter().all(|&byte| byte == 0));
         assert!(taken.resident(..).unwrap() == 3 && pool.counts().mapped() == 1);
+        // Other tests' pages may come to lie there.
+        crate::unlock(taken.as_ptr(), taken.len()).unwrap();
     }
 
     /// A mapping that has lost pages by a refusal is not handed out again.

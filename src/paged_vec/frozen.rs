@@ -31,6 +31,28 @@ use zerocopy::Immutable;
 /// # Ok::<(), folio::Error>(())
 /// ```
 ///
+/// A table of one's own type, built once and read by many threads. ([`Immutable`] is derived; it is the one of zerocopy 0.8.)
+///
+/// ```
+/// use folio::PagedVec;
+///
+/// #[derive(zerocopy::Immutable)]
+/// struct Square {
+///     of: u32,
+///     is: u64,
+/// }
+///
+/// let table: PagedVec<_> = (0..10_000_u32).map(|of| Square { of, is: u64::from(of).pow(2) }).collect();
+/// let table = std::sync::Arc::new(table.freeze()?);
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         let table = table.clone();
+///         scope.spawn(move || assert_eq!(table.iter().find(|square| square.is == 49).unwrap().of, 7));
+///     }
+/// });
+/// # Ok::<(), folio::Error>(())
+/// ```
+///
 /// ```compile_fail,E0594
 /// let mut frozen = folio::PagedVec::from([1_u64]).freeze()?;
 /// frozen[0] = 2; // cannot assign
@@ -217,6 +239,7 @@ equal! {
     [] [U];
     [] &[U];
     [const N: usize] [U; N];
+    [] alloc::vec::Vec<U>;
 }
 
 impl<T: Eq> Eq for FrozenVec<T> {}
@@ -245,12 +268,5 @@ impl<'a, T> IntoIterator for &'a FrozenVec<T> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-/// So that `?` takes the error and lets the vector go.
-impl<T> From<(FrozenVec<T>, Self)> for Error {
-    fn from((_, error): (FrozenVec<T>, Self)) -> Self {
-        error
     }
 }

@@ -149,7 +149,11 @@ impl<T> PagedVec<T> {
     /// assert_eq!(error.kind(), folio::ErrorKind::InvalidInput);
     /// assert_eq!(vec, [1, 2, 3]);
     /// ```
+    #[inline]
     pub fn try_reserve(&mut self, additional: usize) -> Result<()> {
+        if !self.lacks(additional) {
+            return Ok(());
+        }
         self.try_make_room(additional, Growth::Amortized).map_err(NoRoom::into_error)
     }
 
@@ -177,6 +181,8 @@ impl<T> PagedVec<T> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn try_make_room(
         &mut self,
         additional: usize,
@@ -293,22 +299,20 @@ impl<T> PagedVec<T> {
     ///
     /// # Errors
     ///
-    /// The element, and why: as [`try_reserve`](Self::try_reserve).
+    /// The element, and why: as [`try_reserve`](Self::try_reserve). (Where [`Error`] is what a function returns, `?` takes it and lets the element go.)
     ///
     /// # Examples
     ///
     /// ```
     /// let mut vec = folio::PagedVec::default();
-    /// vec.try_push("a").map_err(|(_, error)| error)?;
+    /// vec.try_push("a")?;
     /// # Ok::<(), folio::Error>(())
     /// ```
     #[inline]
     #[allow(clippy::result_large_err, reason = "what fails gives the element back, beside the error")]
     pub fn try_push(&mut self, value: T) -> core::result::Result<(), (T, Error)> {
-        if self.lacks(1) {
-            if let Err(error) = self.try_reserve(1) {
-                return Err((value, error));
-            }
+        if let Err(error) = self.try_reserve(1) {
+            return Err((value, error));
         }
         self.push(value);
         Ok(())

@@ -12,18 +12,24 @@ use core::ops::RangeBounds;
 
 /// Memory given back.
 impl<T> PagedVec<T> {
-    /// Drops all elements and gives their memory back: the resident set falls at once. Capacity and addresses stay; the memory comes
-    /// back as the vector is filled again, zeroed.
+    /// Drops all elements and gives their memory back: the resident set falls at once (where: see below). Capacity and addresses stay; it comes
+    /// back as the vector is filled again, zeroed. (Of an [allocator](Self::allocator) that [locks](crate::PageAllocator::locked) it, the
+    /// memory stays, and is zeroed at once.)
     ///
     /// # Cost
     ///
-    /// One system call, two on other systems than Linux, and the drops. Every page that is filled again costs a page fault.
+    /// One system call, two on Windows, and the drops. Every page that is filled again costs a page fault.
+    ///
+    /// # Platforms
+    ///
+    /// At once on Linux, Android and Windows. On other systems all that there is memory for behind the elements, used or not, is written
+    /// with zeroes and offered to the system (`MADV_FREE`), which takes it when it needs some: there the resident set falls later, and the
+    /// call takes the longer the larger the capacity is.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): the pages are locked.
-    /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): it would take more mappings than the process may have; on other systems than
-    ///   Linux, also that there is no memory for fresh pages.
+    /// - [`ErrorKind::NotPermitted`](crate::ErrorKind::NotPermitted): the pages are [locked](crate::lock), not by the allocator.
+    /// - [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted): on Windows, that there is no memory for fresh pages.
     ///
     /// The elements are dropped nevertheless. Where the system took memory and gave none for it, which [`Error::changed`] says, the
     /// capacity is less than before.
@@ -45,10 +51,10 @@ impl<T> PagedVec<T> {
         self.truncate_decommit(0)
     }
 
-    /// Drops all elements but the first `len`, and gives the memory of all pages behind those back, as
-    /// [`clear_decommit`](Self::clear_decommit) does.
+    /// Drops all elements but the first `len`, and gives the memory of all whole pages behind those back, as
+    /// [`clear_decommit`](Self::clear_decommit) does. (What is left of the page that the last one ends in holds what it held.)
     ///
-    /// # Cost, errors
+    /// # Cost, platforms, errors
     ///
     /// As [`clear_decommit`](Self::clear_decommit).
     pub fn truncate_decommit(&mut self, len: usize) -> Result<()> {
@@ -61,7 +67,7 @@ impl<T> PagedVec<T> {
     /// Unlike that of `Vec`, it keeps the capacity, which takes no memory then, and the address. What lowers the capacity is
     /// [`shrink_to`](Self::shrink_to).
     ///
-    /// # Cost, errors
+    /// # Cost, platforms, errors
     ///
     /// As [`clear_decommit`](Self::clear_decommit).
     pub fn shrink_to_fit(&mut self) -> Result<()> {
@@ -191,7 +197,8 @@ impl<T> PagedVec<T> {
         self.advise(.., Advice::Random)
     }
 
-    /// Brings memory in for elements that there are, and that there will be: no page faults when they are written.
+    /// Brings memory in for elements that there are, and that there will be, up to the [capacity](Self::capacity): no page faults when they
+    /// are written. (For more, of what is [reserved](Self::with_reserved), [`reserve`](Self::reserve) first.)
     ///
     /// # Cost
     ///
@@ -221,7 +228,7 @@ impl<T> PagedVec<T> {
     }
 
     /// A byte of each page is written back as it was read: it may be one that was never written, or padding.
-    fn touch(&mut self, pages: PageRange) {
+    pub(super) fn touch(&mut self, pages: PageRange) {
         let first = self.as_mut_ptr().cast::<MaybeUninit<u8>>();
         let mut next = Some(pages.first());
         while let Some(at) = next.take_if(|at| *at <= pages.last()) {
@@ -265,12 +272,21 @@ impl<T> PagedVec<T> {
     }
 
     /// The pages of a range of elements; `None` where it is empty, or they take no memory.
-    fn pages_of(&self, range: &impl RangeBounds<usize>, operation: Operation) -> Result<Option<PageRange>> {
+    pub(super) fn pages_of(
+        &self,
+        range: &impl RangeBounds<usize>,
+        operation: Operation,
+    ) -> Result<Option<PageRange>> {
         let failed = |why: Failure| -> Error { why.during(operation, None, None) };
         let range = crate::pages::resolve(range, self.capacity()).ok_or_else(|| {
-            failed(Failure::invalid(
-                "the range ends before it begins, or reaches beyond the capacity of the vector",
-            ))
+            failed(
+                Failure::invalid(
+                    "the range ends before it begins, or reaches beyond the capacity of the vector",
+                )
+                .remedy(
+                    "reserve room for the elements first: what with_reserved keeps for them is but addresses",
+                ),
+            )
         })?;
         let Some((place, _)) = self.memory() else { return Ok(None) };
         if range.is_empty() {

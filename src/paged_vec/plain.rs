@@ -68,6 +68,13 @@ impl<T> PagedVec<T> {
     /// assert_eq!(vec, [1, 2, 3]);
     /// # Ok::<(), folio::Error>(())
     /// ```
+    ///
+    /// Elements with bytes that may never have been written have no such pages:
+    ///
+    /// ```compile_fail,E0277
+    /// let vec = folio::PagedVec::from([Some(1_u32)]);
+    /// let pages = vec.into_pages();
+    /// ```
     pub fn into_pages(mut self) -> core::result::Result<(MmapMut, usize), (Self, Error)>
     where
         T: IntoBytes,
@@ -98,7 +105,6 @@ impl<T> PagedVec<T> {
         // SAFETY: not more bytes than either has; apart; all are initialized, by the type of the elements.
         unsafe { place.as_ptr().copy_to_nonoverlapping(pages.as_mut_ptr(), used) };
         // Not dropped, as above.
-        self.vec.truncate(len);
         // SAFETY: less.
         unsafe { self.set_len(0) };
         Ok((pages, len))
@@ -130,8 +136,9 @@ impl<T> PagedVec<T> {
     ///
     /// # Cost
     ///
-    /// None: the vector has the pages. Where they are a part of a larger mapping, locked, of huge pages asked for, of a file, or too few
-    /// for the alignment or size of an element, the elements are copied to new pages.
+    /// None: the vector has the pages (and, where these are 4 MiB or more, but no whole number of huge pages, an
+    /// [allocator](Self::allocator) without [`huge_pages`](PageAllocator::huge_pages)). Where they are a part of a larger mapping, locked, of
+    /// huge pages asked for, of a file, or too few for the alignment or size of an element, the elements are copied to new pages.
     ///
     /// # Errors
     ///
@@ -139,6 +146,25 @@ impl<T> PagedVec<T> {
     ///
     /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): there are not so many elements in them.
     /// - As [`try_reserve`](Self::try_reserve) where they are copied.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{PagedVec, Pages};
+    ///
+    /// let mut pages = Pages::new(8)?;
+    /// pages[0] = 1;
+    /// let vec = PagedVec::<u64>::from_pages(pages, 2)?;
+    /// assert_eq!(vec, [u64::from_le(1), 0]);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    ///
+    /// Not of types that some bytes are no value of:
+    ///
+    /// ```compile_fail,E0277
+    /// let vec = folio::PagedVec::<bool>::from_pages(folio::Pages::new(8)?, 2)?;
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn from_pages(pages: MmapMut, len: usize) -> core::result::Result<Self, (MmapMut, Error)>
     where
         T: FromBytes,
@@ -173,12 +199,12 @@ impl<T> PagedVec<T> {
         let Some(capacity) = all.checked_div(size_of::<T>()).filter(|&capacity| capacity > 0) else {
             return Err(pages);
         };
-        let allocator = PageAllocator::new();
         let Ok(layout) = Layout::array::<T>(capacity) else { return Err(pages) };
-        let fits = allocator.extent(layout) == Some((0, all, 0)) && allocator.room(layout) == all;
-        if !fits || !pages.as_ptr().cast::<T>().is_aligned() {
+        let allocators = [PageAllocator::new(), PageAllocator::new().huge_pages(false)];
+        let allocator = allocators.into_iter().find(|own| own.extent(layout) == Some((0, all, 0)));
+        let Some(allocator) = allocator.filter(|_| pages.as_ptr().cast::<T>().is_aligned()) else {
             return Err(pages);
-        }
+        };
         let (base, _) = pages.into_plain()?;
         // SAFETY: a mapping like those that the allocator makes for so many elements (just checked), which nobody else has.
         Ok(Self { vec: unsafe { Vec::from_raw_parts_in(base.cast().as_ptr(), 0, capacity, allocator) } })

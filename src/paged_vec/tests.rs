@@ -178,6 +178,20 @@ fn a_refused_decommit_drops_the_elements_and_keeps_usable_memory() {
     }
 }
 
+/// What `prefault` does where the system has no call for it.
+#[test]
+fn touched_pages_are_in_memory_and_hold_what_they_held() {
+    let mut vec = PagedVec::<u64>::with_capacity(many());
+    vec.extend(1..=many() as u64 / 2);
+    let pages = vec.pages_of(&.., crate::Operation::Prefault).unwrap().unwrap();
+    vec.touch(pages);
+    assert!(vec.iter().copied().eq(1..=many() as u64 / 2));
+    match vec.resident(..) {
+        Ok(count) => assert_eq!(count, pages.len() / page::size()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    }
+}
+
 #[cfg(feature = "zerocopy")]
 mod frozen {
     use super::*;
@@ -186,7 +200,13 @@ mod frozen {
 
     #[test]
     fn a_refused_change_of_rights_gives_the_vector_back() {
-        let numbers = || (0..many() as u64).collect::<PagedVec<_>>();
+        // (What is behind them is not as fresh pages are.)
+        let numbers = || {
+            let mut vec = PagedVec::from(std::vec![u64::MAX; 2 * many()]);
+            vec.clear();
+            vec.extend(0..many() as u64);
+            vec
+        };
         for lasting in [false, true] {
             let refuse = |n| {
                 move |body: &mut dyn FnMut()| {

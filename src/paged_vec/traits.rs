@@ -1,7 +1,6 @@
 //! What is expected of a vector besides its methods.
 
 use super::PagedVec;
-use crate::error::Error;
 use alloc::boxed::Box;
 use allocator_api2::vec::Vec;
 use core::borrow::{Borrow, BorrowMut};
@@ -9,6 +8,7 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::{Deref, DerefMut, Index, IndexMut};
+use core::panic::UnwindSafe;
 use core::slice::SliceIndex;
 
 impl<T> Deref for PagedVec<T> {
@@ -84,6 +84,9 @@ impl<T: fmt::Debug> fmt::Debug for PagedVec<T> {
         fmt::Debug::fmt(self.as_slice(), f)
     }
 }
+
+/// As of `Vec`.
+impl<T: UnwindSafe> UnwindSafe for PagedVec<T> {}
 
 /// Empty, without memory.
 impl<T> Default for PagedVec<T> {
@@ -269,12 +272,5 @@ impl<T, const N: usize> TryFrom<PagedVec<T>> for [T; N] {
     fn try_from(values: PagedVec<T>) -> Result<Self, PagedVec<T>> {
         let PagedVec { vec } = values;
         Self::try_from(vec).map_err(|vec: Vec<_, _>| PagedVec { vec })
-    }
-}
-
-/// So that `?` takes the error and lets the vector go.
-impl<T> From<(PagedVec<T>, Self)> for Error {
-    fn from((_, error): (PagedVec<T>, Self)) -> Self {
-        error
     }
 }

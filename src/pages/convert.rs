@@ -172,16 +172,3 @@ try_from! {
     MmapMut => MmapNone by make_none;
     MmapMut => Mmap by make_read_only;
 }
-
-/// So that `?` takes the error and lets the mapping go.
-impl<R, W, X> From<(Pages<R, W, X>, Self)> for Error
-where
-    R: ReadAccess,
-    W: WriteAccess,
-    X: ExecAccess,
-    (W, X): Together,
-{
-    fn from((_, error): (Pages<R, W, X>, Self)) -> Self {
-        error
-    }
-}

@@ -41,7 +41,7 @@ pub(super) struct Map {
     pub(super) jit: bool,
 }
 
-/// Flags that some of the pages may have, and that fresh ones in their place would not.
+/// Flags that some of the pages may have, and that fresh ones in their place would not; of each, whether others may lack it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Marks(u8);
 
@@ -60,12 +60,25 @@ impl Marks {
         self.0 & other.0 != 0
     }
 
+    /// By how many bits further up stands that some pages may lack a flag.
+    const LACKING: u32 = 2;
+
     pub(super) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     pub(super) fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        Self(self.0 & !other.in_part().0)
+    }
+
+    /// The same flags, but that some pages may lack them.
+    pub(super) fn in_part(self) -> Self {
+        Self(self.0 | self.0.wrapping_shl(Self::LACKING))
+    }
+
+    /// Those of all pages, when these are of some and `other` those of the others.
+    pub(super) fn beside(self, other: Self) -> Self {
+        self.with(other).with(Self((self.0 ^ other.0) & Self::NO_DUMP.with(Self::WIPED).0).in_part())
     }
 }
 

@@ -33,11 +33,17 @@ pub(crate) const fn moves_pages() -> bool {
 ///
 /// After a failure the pages are where they were, and the place is still the caller's unless it is what the failure says is changed.
 ///
+/// One mapping only: of several that do not become longer, Linux 6.17 and later move one after the other, and leave those where they
+/// have come to that were moved before one was refused.
+///
 /// # Safety
 ///
 /// Both ranges are the caller's; private anonymous memory that nobody relies on to be where it is, and address space without access
 /// that is at least as long, of a mapping of its own.
 pub(crate) unsafe fn move_pages(range: PageRange, place: PageRange) -> Result<(), Failure> {
+    if range.len() == place.len() && !why::is_one_mapping(range) {
+        return Err(not_lengthened(range, range.page_len()?, true, Errno::FAULT));
+    }
     // SAFETY: the caller's promise; two mappings do not overlap.
     match unsafe { sys::remap_to(range, place) } {
         Ok(()) => Ok(()),

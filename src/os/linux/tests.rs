@@ -807,7 +807,7 @@ fn a_place_for_pages_is_kept_lost_or_told_lost() {
     let len = PageLen::covering(3 * crate::page::size()).unwrap();
     let range_of = |place: core::ptr::NonNull<u8>| PageRange::starting_at(place.addr().get(), len).unwrap();
     // A place that no other test comes to.
-    let place = PageRange::starting_at(41 << if usize::BITS == 64 { 37 } else { 25 }, len).unwrap();
+    let place = PageRange::starting_at(42 << if usize::BITS == 64 { 37 } else { 25 }, len).unwrap();
     for case in 0..4 {
         let from = map(len, Protection::READ_WRITE).unwrap();
         let source = range_of(from);
@@ -847,4 +847,36 @@ fn a_place_for_pages_is_kept_lost_or_told_lost() {
         // SAFETY: as above.
         unsafe { unmap(place) }.unwrap();
     }
+}
+
+/// Several mappings of equal length are moved one after the other (Linux 6.17), until one is refused: what was one piece of memory would
+/// be two then.
+#[test]
+fn several_mappings_are_moved_as_a_whole_or_not_at_all() {
+    use super::resize::move_pages;
+    use crate::os::{map, seal, unmap};
+    use crate::range::{PageLen, PageRange};
+    let size = crate::page::size();
+    let len = PageLen::covering(3 * size).unwrap();
+    let (from, to) = (map(len, Protection::READ_WRITE).unwrap(), map(len, Protection::NONE).unwrap());
+    let range = |first: usize, len: usize| PageRange::touching(first, len).unwrap();
+    let (source, place) = (range(from.addr().get(), 3 * size), range(to.addr().get(), 3 * size));
+    // SAFETY: just mapped.
+    unsafe { from.write(7) };
+    // What is sealed does not move, and stays for ever.
+    // SAFETY: the test's own.
+    if let Err(failure) = unsafe { seal(range(source.first() + size, size)) } {
+        std::eprintln!("skipped: nothing can be sealed: {failure:?}");
+        // SAFETY: as above.
+        return [source, place].iter().for_each(|&pages| unsafe { unmap(pages) }.unwrap());
+    }
+    // SAFETY: as above.
+    let failure = unsafe { move_pages(source, place) }.unwrap_err();
+    assert_eq!((failure.kind(), failure.changed_part()), (ErrorKind::Unsupported, None));
+    let shown = |page: usize| crate::query(core::ptr::without_provenance::<u8>(page)).unwrap().protection();
+    assert_eq!((shown(source.first()), shown(place.first())), (Protection::READ_WRITE, Protection::NONE));
+    // SAFETY: still there.
+    assert_eq!(unsafe { from.read() }, 7);
+    // SAFETY: as above; the sealed page stays.
+    unsafe { unmap(place) }.unwrap();
 }

@@ -87,7 +87,6 @@ impl<T> FusedIterator for IntoIter<T> {}
 impl<T> Drop for IntoIter<T> {
     fn drop(&mut self) {
         let rest: *mut [T] = self.as_mut_slice();
-        self.left = 0..0;
         // SAFETY: the elements that nobody took, and nobody will any more. (Should one panic, the others are dropped all the same,
         // and the vector's memory given back.)
         unsafe { rest.drop_in_place() };

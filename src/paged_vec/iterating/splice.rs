@@ -29,8 +29,9 @@ impl<'a, I: Iterator> Splice<'a, I> {
 
 /// A vector that ends before a gap, behind which it goes on.
 ///
-/// Invariant: `vec.len() <= left.start <= left.end <= tail.start <= tail.end <= vec.capacity()`; there are elements in `left` and `tail`,
-/// which are nobody else's. When it is dropped, also for a panic, the gap is closed.
+/// Invariant: `vec.len() <= left.start <= left.end <= tail.start <= tail.end <= vec.capacity()` (but that behind an empty tail the vector may
+/// go on); there are elements in `left` and `tail`,
+/// which are nobody else's. When it is dropped, also for a panic, the gap is closed; `left` is empty by then.
 struct Gap<'a, T> {
     vec: &'a mut PagedVec<T>,
     left: Range<usize>,
@@ -99,23 +100,15 @@ impl<T> Gap<'_, T> {
 }
 
 impl<T> Drop for Gap<'_, T> {
+    /// (`Splice` has dropped what was left.)
     fn drop(&mut self) {
-        /// Closes the gap, whatever becomes of the elements that are left.
-        struct Close<'g, 'a, T>(&'g mut Gap<'a, T>);
-
-        impl<T> Drop for Close<'_, '_, T> {
-            fn drop(&mut self) {
-                let start = self.0.vec.len();
-                if self.0.tail.start != start {
-                    self.0.move_tail(start);
-                }
-                let end = self.0.tail.end;
-                // SAFETY: the elements of the tail follow upon those that the vector knows of.
-                unsafe { self.0.vec.set_len(end) };
-            }
+        let start = self.vec.len();
+        if self.tail.start != start {
+            self.move_tail(start);
         }
-
-        Close(self).0.drop_left();
+        let end = self.tail.end;
+        // SAFETY: the elements of the tail follow upon those that the vector knows of.
+        unsafe { self.vec.set_len(end) };
     }
 }
 
@@ -153,12 +146,8 @@ impl<I: Iterator> Drop for Splice<'_, I> {
         let Self { gap, replace_with } = self;
         gap.drop_left();
         if gap.tail.is_empty() {
-            // Nothing behind that would have to be moved out of the way.
-            gap.tail = gap.vec.len()..gap.vec.len();
-            gap.left = gap.tail.clone();
+            // Nothing behind that would have to be moved out of the way: no elements to be moved back either.
             gap.vec.extend_by(replace_with);
-            gap.tail = gap.vec.len()..gap.vec.len();
-            gap.left = gap.tail.clone();
             return;
         }
         if !gap.fill(replace_with) {

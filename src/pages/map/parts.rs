@@ -78,7 +78,7 @@ impl Map {
         }
         self.len = self.len.saturating_add(other.len);
         self.after = other.after;
-        self.marks = self.marks.with(other.marks);
+        self.marks = self.marks.beside(other.marks);
         // The pages are counted as this mapping's; of the other, its share of the origin alone ends.
         let other = ManuallyDrop::new(other);
         // SAFETY: `other` is not used after this, nor dropped: the field is read out once.

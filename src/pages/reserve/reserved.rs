@@ -270,16 +270,3 @@ commits_to! {
 commits_to! {
     ReservedExec => super::super::MmapExec;
 }
-
-/// So that `?` takes the error and gives the addresses back.
-impl<R, W, X> From<(Reserved<R, W, X>, Self)> for Error
-where
-    R: ReadAccess,
-    W: WriteAccess,
-    X: ExecAccess,
-    (W, X): Together,
-{
-    fn from((_, error): (Reserved<R, W, X>, Self)) -> Self {
-        error
-    }
-}

@@ -291,16 +291,20 @@ where
         let operation = Operation::Advise;
         let Some(pages) = self.map.part(range, ends, operation)? else { return Ok(()) };
         let done = call(pages, set).map_err(|failure| failure.during(operation, Some(pages), None));
-        let marks = self.map.marks;
+        let (marks, all) = (self.map.marks, Some(pages) == self.map.pages());
         // Of core dumps, not every system tells what is changed in spite of a failure.
         let may_have = |error: &Error| {
             error.changed().is_some() || (mark == Marks::NO_DUMP && error.kind() != ErrorKind::Unsupported)
         };
-        if set && done.as_ref().err().is_none_or(may_have) {
-            self.map.marks = marks.with(mark);
-        } else if !set && done.is_ok() && Some(pages) == self.map.pages() {
-            self.map.marks = marks.without(mark);
-        }
+        let changed = done.as_ref().err().is_none_or(may_have);
+        self.map.marks = match (set, all && done.is_ok()) {
+            (true, true) => marks.without(mark).with(mark),
+            (false, true) => marks.without(mark),
+            // What all of them had already, they still have; what none had, none lacks.
+            (true, false) if changed && !marks.has(mark) => marks.with(mark.in_part()),
+            (false, false) if changed && marks.has(mark) => marks.with(mark.in_part()),
+            _ => marks,
+        };
         done
     }
 

@@ -342,6 +342,7 @@ mod old_kernels {
 /// Where memory is given back by fresh pages, these would lack the flags: so it is known of each part whether it may have some.
 #[test]
 fn flags_are_remembered() {
+    use crate::pages::map::Marks;
     let page = page::size();
     let mut low = filled();
     let (done, _) = fail_from(Some("madvise"), 0, 22, || low.wipe_on_fork(.., true));
@@ -358,7 +359,11 @@ fn flags_are_remembered() {
     assert!(top.map.marks.any());
     high.merge(top).unwrap();
     low.merge(high).unwrap();
-    assert!(low.map.marks.any());
+    assert!(low.map.marks == Marks::WIPED.in_part());
+    low.wipe_on_fork(.., true).unwrap();
+    assert!(low.map.marks == Marks::WIPED);
+    let (done, _) = fail_nth(Some("madvise"), 0, REFUSED, || low.wipe_on_fork(..page, false));
+    assert!(done.unwrap_err().changed().is_some() && low.map.marks == Marks::WIPED.in_part());
     // Taken from a part, the rest may have it; and one flag says nothing of the other.
     low.wipe_on_fork(..page, false).unwrap();
     assert!(low.map.marks.any());

@@ -14,7 +14,7 @@ fn len(pages: usize) -> PageLen {
 
 /// Where nothing is mapped of itself, and by no other test.
 fn place() -> usize {
-    if usize::BITS == 64 { 40_usize.wrapping_shl(37) } else { 0x2800_0000 }
+    if usize::BITS == 64 { 44_usize.wrapping_shl(37) } else { 0x2800_0000 }
 }
 
 #[test]
