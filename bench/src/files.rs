@@ -121,7 +121,7 @@ fn touch_bare(place: *mut u8, len: usize) {
     touch(unsafe { std::slice::from_raw_parts_mut(place, len) });
 }
 
-fn anonymous(len: usize) -> *mut libc::c_void {
+pub(crate) fn anonymous(len: usize) -> *mut libc::c_void {
     // SAFETY: a new mapping at a place of the kernel's choice.
     let place = unsafe {
         libc::mmap(ptr::null_mut(), len, READ_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)

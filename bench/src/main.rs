@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod change;
 #[cfg(target_os = "linux")]
+mod code;
+#[cfg(target_os = "linux")]
 mod collections;
 #[cfg(target_os = "linux")]
 mod fault;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         vectors::run(&mut bench);
         collections::run(&mut bench);
         pool::run(&mut bench);
+        code::run(&mut bench);
     }
     let groups = bench.finish();
     if groups.is_empty() {

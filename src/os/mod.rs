@@ -75,8 +75,8 @@
 //!                                               cache has finer lines)
 //! map_twice(PageLen, Place) -> Twice            with `allow_exec`: zeroed memory at two places: that one, to be read and executed, and
 //!                                               another, to be read and written; each a whole of its own for `unmap`
-//! empty_twice(PageRange)                        likewise; unsafe; takes the memory from pages of the writable one: both read as
-//!                                               zeroes then, or (a failure) as before
+//! empty_twice(PageRange) -> usize               likewise; unsafe; takes the memory from pages of the writable one, as far as the system
+//!                                               can: so many bytes of both read as zeroes then
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! fault                                         install(), and installed() -> Installed: who catches the faults of `copying`

@@ -1,4 +1,5 @@
-//! Systems for which there is no second mapping of the same memory yet: `map_twice` and its kin.
+//! Systems that map the same memory once, or (those of Apple) on which nobody has tried to execute the second mapping: `map_twice` and its
+//! kin.
 
 use super::{Place, Twice};
 use crate::error::{ErrorKind, Failure};
@@ -15,6 +16,6 @@ pub(crate) fn map_twice(_len: PageLen, _place: Place) -> Result<Twice, Failure> 
 /// # Safety
 ///
 /// None: nothing is done.
-pub(crate) unsafe fn empty_twice(_data: PageRange) -> Result<(), Failure> {
+pub(crate) unsafe fn empty_twice(_data: PageRange) -> Result<usize, Failure> {
     Err(unsupported())
 }

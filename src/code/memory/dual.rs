@@ -51,8 +51,7 @@ impl Dual {
         let first = self.data(pages.start.saturating_mul(size)).addr().get();
         let range = PageRange::touching(first, pages.len().saturating_mul(size))?;
         // SAFETY: of no draft, and of no piece.
-        unsafe { os::empty_twice(range) }?;
-        Ok(range.len())
+        unsafe { os::empty_twice(range) }
     }
 
     /// Where the byte at an offset is written.

@@ -7,6 +7,9 @@ mod options;
 mod piece;
 mod toggle;
 
+#[cfg(test)]
+mod tests;
+
 pub use draft::CodeDraft;
 pub use options::{CodeOptions, CodeStrategy};
 pub use piece::CodePiece;

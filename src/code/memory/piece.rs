@@ -128,7 +128,7 @@ impl CodePiece {
 /// # Safety
 ///
 /// Bytes of memory that can be written, as the words are in which they lie; nobody else writes to these.
-unsafe fn store(to: NonNull<u8>, bytes: &[u8]) {
+pub(super) unsafe fn store(to: NonNull<u8>, bytes: &[u8]) {
     const WORD: usize = size_of::<usize>();
     let within = to.addr().get() & WORD.saturating_sub(1);
     if within.saturating_add(bytes.len()) > WORD {

@@ -21,8 +21,6 @@ pub(crate) use super::keyless as keys;
 pub(crate) use super::listed::sys::os_str;
 pub(crate) use super::listed::sys::{granularity, no_page_sizes as huge_page_sizes, page_size, process_id};
 pub(crate) use super::listed::walk::{backing, query, usage};
-#[cfg(feature = "allow_exec")]
-pub(crate) use super::once::{empty_twice, map_twice};
 pub(crate) use super::signals as fault;
 pub(crate) use super::unix::{
     Access, accesses, advise, commit, decommit, discard, discard_file, discard_lazily,
@@ -33,6 +31,8 @@ pub(crate) use super::unix::{
 pub(crate) use super::unix::{
     Attached, file_facts, flush, map_with, no_huge as prefer_huge, no_name as name, read_in, unmaps_together,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::unix::{empty_twice, map_twice};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::unmovable::replace_pages;
 pub(crate) use super::unmovable::{lengthen, move_pages, moves_pages, superpage as transparent_unit};

@@ -111,13 +111,14 @@ unsafe fn forget(code: NonNull<u8>, len: PageLen) {
     }
 }
 
-/// Takes the memory from pages of the writable view: both views read as zeroes then.
+/// Takes the memory from pages of the writable view: both views read as zeroes then. Gives how many bytes had it, at most.
 ///
 /// # Safety
 ///
 /// Nobody uses what is in them.
-pub(crate) unsafe fn empty_twice(data: PageRange) -> Result<(), Failure> {
+pub(crate) unsafe fn empty_twice(data: PageRange) -> Result<usize, Failure> {
     // SAFETY: the caller's promise; pages of shared memory in no file (madvise(2)).
     unsafe { sys::advise(data, libc::MADV_REMOVE) }
+        .map(|()| data.len())
         .map_err(|errno| Failure::system(ErrorKind::System, errno.raw_os_error()))
 }

@@ -13,6 +13,11 @@ mod place;
 mod request;
 mod reserve;
 mod sys;
+#[cfg(all(
+    feature = "allow_exec",
+    any(target_os = "freebsd", target_os = "netbsd", target_os = "illumos", all(test, target_os = "linux"))
+))]
+mod twice;
 mod why;
 
 // They know what Linux answers; on the systems that this is for, the tests of the floors above run it.
@@ -33,4 +38,9 @@ pub(crate) use place::refused_place;
 pub(crate) use request::{Attached, file_facts, flush, map_with, no_huge, no_name, read_in, unmaps_together};
 pub(crate) use reserve::{commit, decommit, vacate};
 pub(crate) use sys::{is_jit, is_whole, munlock, munmap, native, pointer};
+#[cfg(all(
+    feature = "allow_exec",
+    any(target_os = "freebsd", target_os = "netbsd", target_os = "illumos", all(test, target_os = "linux"))
+))]
+pub(crate) use twice::{empty_twice, map_twice};
 pub(crate) use why::not_granted;

@@ -25,7 +25,7 @@ pub(crate) fn native(protection: Protection) -> c_int {
 
 /// The rights that new memory may be given later, where that is said when it is mapped: NetBSD, where PaX takes those granted
 /// at first for all otherwise. `PROT_MPROTECT` of `<sys/mman.h>`.
-const LATER: c_int =
+pub(super) const LATER: c_int =
     if cfg!(target_os = "netbsd") { (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) << 3 } else { 0 };
 
 /// That of them which a file may lack.

@@ -489,3 +489,55 @@ fn what_is_refused_for_good_says_so() {
     assert!(!is_jit(Protection::READ_WRITE_EXECUTE), "a matter of Apple's processors");
     assert_eq!(pointer(area.range).addr(), area.range.first());
 }
+
+/// What is written at the one place is read at the other, which can be executed; after a failure nothing is left.
+#[cfg(all(feature = "allow_exec", target_os = "linux"))]
+#[test]
+fn shared_objects_are_seen_twice() {
+    use crate::os;
+    let page = crate::page::size();
+    let len = PageLen::covering(3 * page).unwrap();
+    let taken = Area::new(1);
+    let twice = map_twice(len, os::Place::Anywhere).unwrap();
+    let at = |view: NonNull<u8>| PageRange::starting_at(view.as_ptr().expose_provenance(), len).unwrap();
+    let grants = |view: NonNull<u8>| crate::query(view.as_ptr()).unwrap().protection();
+    assert_eq!(grants(twice.code), Protection::READ_EXECUTE);
+    assert_eq!(grants(twice.data), Protection::READ_WRITE);
+    for offset in [0, page + 7, 3 * page - 1] {
+        // SAFETY: within the view, which can be written.
+        unsafe { twice.data.as_ptr().wrapping_add(offset).write_volatile(9) };
+        // SAFETY: within the other one, which can be read.
+        assert_eq!(unsafe { twice.code.as_ptr().wrapping_add(offset).read_volatile() }, 9);
+    }
+    let (code, data) = (at(twice.code), at(twice.data));
+    for view in [code, data] {
+        // SAFETY: of the test's own.
+        unsafe { unmap(view) }.unwrap();
+    }
+    // The first place is free now; where something is, it stays.
+    let again = map_twice(len, os::Place::At(code.first())).unwrap();
+    assert_eq!(at(again.code), code);
+    let refused = map_twice(len, os::Place::At(taken.range.first())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Occupied);
+    for view in [at(again.code), at(again.data)] {
+        // SAFETY: as above.
+        unsafe { unmap(view) }.unwrap();
+    }
+    for nth in 0.. {
+        let make = || inject::calls_of(|| map_twice(len, os::Place::Anywhere));
+        let ((made, calls), came) = inject::fail_nth(None, nth, libc::ENOMEM, make);
+        let count = |name| calls.iter().filter(|&&call| call == name).count();
+        match made {
+            Ok(twice) => {
+                for view in [at(twice.code), at(twice.data)] {
+                    // SAFETY: as above.
+                    unsafe { unmap(view) }.unwrap();
+                }
+            }
+            Err(_) => assert!(count("mmap") <= count("munmap") + 1, "{nth}: {calls:?}"),
+        }
+        if !came {
+            break;
+        }
+    }
+}

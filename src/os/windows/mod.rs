@@ -12,6 +12,8 @@ mod request;
 mod reserve;
 mod sys;
 mod system;
+#[cfg(feature = "allow_exec")]
+mod twice;
 mod walk;
 
 #[cfg(test)]
@@ -21,8 +23,6 @@ mod tests;
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
-#[cfg(feature = "allow_exec")]
-pub(crate) use super::once::{empty_twice, map_twice};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::unmovable::replace_pages;
 pub(crate) use super::unmovable::{
@@ -49,6 +49,8 @@ pub(crate) use reserve::{commit, decommit, vacate};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,
 };
+#[cfg(feature = "allow_exec")]
+pub(crate) use twice::{empty_twice, map_twice};
 pub(crate) use walk::{Walk, backing, query, usage};
 
 #[cfg(fuzzing)]
