@@ -4,6 +4,7 @@ use super::*;
 use crate::os::on_linux;
 use crate::protection::Protection;
 use crate::query;
+use std::boxed::Box;
 use std::vec;
 
 /// `ENOMEM`, `EACCES`.
@@ -88,10 +89,11 @@ on_linux! {
                     for nth in 0.. {
                         let Ok(mut draft) = memory.draft(len) else { panic!("no room") };
                         draft.fill(2);
-                        let (done, came) = inject::fail_nth(None, nth, code, || draft.publish());
+                        let (done, came) = inject::fail_nth(None, nth, code, || draft.publish().map_err(Box::new));
                         match done {
                             Ok(made) => assert_eq!(content(&made), vec![2; len]),
-                            Err((draft, error)) => {
+                            Err(refused) => {
+                                let (draft, error) = *refused;
                                 assert_eq!(error.operation(), Operation::Publish, "{error}");
                                 assert!(draft.iter().all(|&byte| byte == 2));
                                 let made = draft.publish().map_err(|(_, error)| error).unwrap();
@@ -162,8 +164,10 @@ fn stores_touch_nothing_else() {
         for count in 1..=(len - start).min(20) {
             // SAFETY: within the array.
             unsafe { first.write_bytes(1, len) };
+            // SAFETY: as above.
+            let to = unsafe { first.add(start) };
             // SAFETY: as above, whose words can be written.
-            unsafe { piece::store(first.add(start), &vec![2; count]) };
+            unsafe { piece::store(to, &vec![2; count]) };
             // SAFETY: as above.
             let found = unsafe { core::slice::from_raw_parts(first.as_ptr(), len) };
             for (at, &byte) in found.iter().enumerate() {
