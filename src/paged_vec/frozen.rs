@@ -61,7 +61,7 @@ use zerocopy::Immutable;
 ///
 /// What could be written to by a shared reference cannot be frozen:
 ///
-/// ```compile_fail,E0277
+/// ```compile_fail
 /// let vec = folio::PagedVec::from([std::cell::Cell::new(1)]);
 /// let frozen = vec.freeze();
 /// ```
