@@ -175,6 +175,16 @@ impl PageAllocator {
     ///
     /// Linux, where `/sys/kernel/mm/transparent_hugepage/enabled` says `madvise` or `always`. FreeBSD makes superpages of what is
     /// aligned. On other systems without any effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::PageAllocator;
+    ///
+    /// // A large table, of which little is ever touched.
+    /// let sparse = PageAllocator::new().huge_pages(false);
+    /// assert_ne!(sparse, PageAllocator::new());
+    /// ```
     #[must_use]
     pub const fn huge_pages(mut self, huge: bool) -> Self {
         self.huge = huge;
@@ -214,6 +224,19 @@ impl PageAllocator {
     ///
     /// Counted with all other locks of folio, and ended before the pages are given back. Reserved address space is locked as it gets
     /// memory. In the child of a `fork` nothing is locked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use allocator_api2::vec::Vec;
+    /// use folio::PageAllocator;
+    ///
+    /// let mut key = Vec::new_in(PageAllocator::new().locked(true));
+    /// match key.try_reserve(32) {
+    ///     Ok(()) => key.extend_from_slice(&[7_u8; 32]),
+    ///     Err(error) => println!("not to be locked: {error}"),
+    /// }
+    /// ```
     #[must_use]
     pub const fn locked(mut self, locked: bool) -> Self {
         self.locked = locked;
@@ -230,6 +253,17 @@ impl PageAllocator {
     /// With at least so many bytes of guard pages behind each allocation, and what is [reserved](Self::reserved) for it.
     ///
     /// They stand behind whole pages ([`room`](Self::room)), of which an allocation may need only a part.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use allocator_api2::vec::Vec;
+    /// use folio::PageAllocator;
+    ///
+    /// // Who writes behind the last page dies of it.
+    /// let mut key = Vec::new_in(PageAllocator::new().guard_before(1).guard_after(1));
+    /// key.extend_from_slice(&[7_u8; 32]);
+    /// ```
     #[must_use]
     pub const fn guard_after(mut self, len: usize) -> Self {
         self.guard_after = Bytes::covering(len);

@@ -195,7 +195,9 @@ fn refused_calls_leave_whole_blocks_and_no_leaks() {
     let counts = cfg!(any(target_pointer_width = "64", target_pointer_width = "32")) && !cfg!(windows);
     let mut spare = Vec::with_capacity(8 * MIB);
     let mut reached = 0;
-    for allocator in allocators() {
+    // On emulated machines some of them.
+    let step = if crate::area::rounds(100) < 50 { 3 } else { 1 };
+    for allocator in allocators().into_iter().step_by(step) {
         for (old, new, what) in changes() {
             // Once for what the heap and the book of locks need.
             let _first = change(allocator, (old, new), what, &mut spare, &|body| {
@@ -258,7 +260,7 @@ fn refused_calls_leave_whole_blocks_and_no_leaks() {
             }
         }
     }
-    assert!(reached > 200, "{reached}");
+    assert!(reached > 200 / step, "{reached}");
 }
 
 on_linux! {

@@ -181,6 +181,15 @@ impl PagePool {
     ///
     /// As [`MmapOptions::map_mut`], where none wait; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) also for options that a
     /// [pool cannot have](Self::with_options).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = folio::PagePool::new(1 << 16, 4);
+    /// pool.take()?.fill(1);
+    /// assert!(pool.take()?.iter().all(|&byte| byte == 0));
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     #[inline]
     pub fn take(&self) -> Result<PooledPages<'_>> {
         self.hand_out(true)
@@ -198,6 +207,16 @@ impl PagePool {
     /// # Errors
     ///
     /// As [`take`](Self::take).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = folio::PagePool::new(1 << 16, 4);
+    /// let mut buffer = pool.take_dirty()?;
+    /// // Written before it is read.
+    /// buffer.copy_from_slice(&[7; 1 << 16]);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     #[inline]
     pub fn take_dirty(&self) -> Result<PooledPages<'_>> {
         self.hand_out(false)

@@ -61,7 +61,7 @@ use zerocopy::Immutable;
 ///
 /// What could be written to by a shared reference cannot be frozen:
 ///
-/// ```compile_fail,E0277
+/// ```compile_fail
 /// let vec = folio::PagedVec::from([std::cell::Cell::new(1)]);
 /// let frozen = vec.freeze();
 /// ```
@@ -118,6 +118,15 @@ impl<T> FrozenVec<T> {
     /// # Errors
     ///
     /// The frozen vector, and why: as [`protect`](crate::protect). Where [`Error::changed`] names pages, those may be written to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let frozen = folio::PagedVec::from([1_u64, 2]).freeze()?;
+    /// let mut vec = frozen.thaw()?;
+    /// vec.push(3);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn thaw(self) -> Result<PagedVec<T>, (Self, Error)> {
         let mut this = ManuallyDrop::new(self);
         if let Some((_, pages)) = this.vec.all_pages() {

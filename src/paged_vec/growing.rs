@@ -290,6 +290,14 @@ impl<T> PagedVec<T> {
     /// # Errors
     ///
     /// The element: the capacity is used up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut vec = folio::PagedVec::with_capacity(1);
+    /// while vec.push_within_capacity(7_u8).is_ok() {}
+    /// assert_eq!(vec.len(), vec.capacity());
+    /// ```
     #[inline]
     pub fn push_within_capacity(&mut self, value: T) -> core::result::Result<(), T> {
         self.vec.push_within_capacity(value)
@@ -419,6 +427,15 @@ impl<T: Clone> PagedVec<T> {
     /// # Errors
     ///
     /// As [`try_reserve`](Self::try_reserve).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut vec = folio::PagedVec::default();
+    /// vec.try_extend_from_slice(b"no abort when memory ends")?;
+    /// assert_eq!(vec.len(), 25);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn try_extend_from_slice(&mut self, other: &[T]) -> Result<()> {
         self.try_reserve(other.len())?;
         self.clone_within_capacity(other);
@@ -464,6 +481,14 @@ impl<T: Clone> PagedVec<T> {
     /// # Errors
     ///
     /// As [`try_reserve`](Self::try_reserve).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let vec = folio::PagedVec::from([1, 2, 3]);
+    /// assert_eq!(vec.try_clone()?, vec);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn try_clone(&self) -> Result<Self> {
         let mut vec = Self::with_allocator(*self.allocator());
         vec.try_reserve_exact(self.len())?;

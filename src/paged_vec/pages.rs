@@ -57,6 +57,16 @@ impl<T> PagedVec<T> {
     /// # Cost, platforms, errors
     ///
     /// As [`clear_decommit`](Self::clear_decommit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut vec: folio::PagedVec<u64> = (0..100_000).collect();
+    /// let capacity = vec.capacity();
+    /// vec.truncate_decommit(10)?;
+    /// assert_eq!((vec.len(), vec.capacity()), (10, capacity));
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn truncate_decommit(&mut self, len: usize) -> Result<()> {
         self.truncate(len);
         self.shrink_to_fit()
@@ -70,6 +80,17 @@ impl<T> PagedVec<T> {
     /// # Cost, platforms, errors
     ///
     /// As [`clear_decommit`](Self::clear_decommit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut vec: folio::PagedVec<u64> = (0..100_000).collect();
+    /// let first = vec.as_ptr();
+    /// vec.truncate(10);
+    /// vec.shrink_to_fit()?;
+    /// assert_eq!((vec.as_ptr(), &vec[..2]), (first, &[0, 1][..]));
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn shrink_to_fit(&mut self) -> Result<()> {
         let Some((place, layout)) = self.memory() else { return Ok(()) };
         let kept = Self::bytes(self.len());
@@ -117,6 +138,16 @@ impl<T> PagedVec<T> {
     /// # Errors
     ///
     /// None that is known: memory that the system does not take stays with the vector's place until it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut vec: folio::PagedVec<u8> = folio::PagedVec::with_capacity(1_000_000);
+    /// vec.push(1);
+    /// vec.shrink_to(100_000)?;
+    /// assert!((100_000..1_000_000).contains(&vec.capacity()));
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn shrink_to(&mut self, capacity: usize) -> Result<()> {
         let Some((place, old)) = self.memory() else { return Ok(()) };
         let allocator = *self.allocator();
@@ -246,6 +277,15 @@ impl<T> PagedVec<T> {
     /// # Errors
     ///
     /// As [`Pages::resident`](crate::Pages::resident).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let vec = folio::PagedVec::from([7_u8; 100]);
+    /// if let Ok(pages) = vec.resident(..100) {
+    ///     println!("{pages} pages are in memory");
+    /// }
+    /// ```
     pub fn resident(&self, range: impl RangeBounds<usize>) -> Result<usize> {
         let Some(pages) = self.pages_of(&range, Operation::Resident)? else { return Ok(0) };
         os::resident(pages).map_err(|failure| failure.during(Operation::Resident, Some(pages), None))
