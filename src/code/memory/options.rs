@@ -173,7 +173,7 @@ impl CodeOptions {
             None => None,
         };
         let others = CodeStrategy::ORDER.iter().copied().filter(|&strategy| Some(strategy) != first);
-        let mut last = None;
+        let mut refused: Option<Error> = None;
         for strategy in first.into_iter().chain(others) {
             let made = self.by(strategy, len).and_then(|code| match strategy {
                 // Of which policies learn when code is published.
@@ -181,15 +181,17 @@ impl CodeOptions {
                 _ => Ok(code),
             });
             match made {
-                Err(error) if is_forbidden(&error) || error.kind() == ErrorKind::Unsupported => {
-                    last = Some(error)
-                }
+                // The first is told of, unless there is just no such thing.
+                Err(error) if may_do_otherwise(&error) => match refused {
+                    Some(ref first) if first.kind() != ErrorKind::Unsupported => {}
+                    _ => refused = Some(error),
+                },
                 made => return made,
             }
         }
-        // There are strategies, of which the last is told of.
-        Err(last
-            .unwrap_or_else(|| Failure::new(ErrorKind::Unsupported).during(Operation::Allocate, None, None)))
+        // There is one at least.
+        let none = || Failure::new(ErrorKind::Unsupported).during(Operation::Allocate, None, None);
+        Err(refused.unwrap_or_else(none))
     }
 
     fn by(&self, strategy: CodeStrategy, len: PageLen) -> Result<CodeMemory> {
@@ -220,8 +222,9 @@ impl CodeOptions {
     }
 }
 
-fn is_forbidden(error: &Error) -> bool {
-    error.kind() == ErrorKind::NotPermitted
+/// Whether another strategy may do: each has a limit of its own, too (keys, the size of files).
+fn may_do_otherwise(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NotPermitted | ErrorKind::Exhausted)
 }
 
 /// Publishes a page, which nobody executes.
