@@ -171,7 +171,7 @@ impl Capabilities {
     /// use folio::{Capabilities, CodeStrategy};
     ///
     /// let here = Capabilities::probe();
-    /// if !here.code(CodeStrategy::Dual) && !here.code(CodeStrategy::Toggle) {
+    /// if !CodeStrategy::all().iter().any(|&strategy| here.code(strategy)) {
     ///     println!("no code can be made here: let us interpret");
     /// }
     /// ```

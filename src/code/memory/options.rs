@@ -8,6 +8,7 @@ use super::{Area, CodeMemory};
 use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use crate::os;
 use crate::range::PageLen;
+use core::fmt;
 
 /// How it is kept that no page can be written and executed at once.
 ///
@@ -60,6 +61,31 @@ impl CodeStrategy {
         Self::MapJit,
         Self::Toggle,
     ];
+
+    /// All that folio knows, on whatever system, and that the features leave.
+    pub const fn all() -> &'static [Self] {
+        &[
+            Self::Dual,
+            Self::Toggle,
+            #[cfg(not(feature = "deny_xw"))]
+            Self::ProtectionKey,
+            #[cfg(not(feature = "deny_xw"))]
+            Self::MapJit,
+        ]
+    }
+}
+
+impl fmt::Display for CodeStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Dual => "two mappings",
+            Self::Toggle => "toggling",
+            #[cfg(not(feature = "deny_xw"))]
+            Self::ProtectionKey => "protection key",
+            #[cfg(not(feature = "deny_xw"))]
+            Self::MapJit => "MAP_JIT",
+        })
+    }
 }
 
 /// An area for code as it is asked for.
