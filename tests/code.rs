@@ -15,6 +15,14 @@ fn jump_to(address: usize) -> Option<Vec<u8>> {
         [&[0xb8], &address.to_ne_bytes(), &[0xff, 0xe0]] // mov eax, address; jmp eax
     } else if cfg!(target_arch = "aarch64") {
         [&[0x50, 0, 0, 0x58, 0, 2, 0x1f, 0xd6], &address.to_ne_bytes(), &[]] // ldr x16, .+8; br x16
+    } else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+        // Whoever is called by a pointer finds it in r12 (ELF v2): ld 12, 16(12); mtctr 12; bctr; nop
+        let words = &[0x10, 0, 0x8c, 0xe9, 0xa6, 3, 0x89, 0x7d, 0x20, 4, 0x80, 0x4e, 0, 0, 0, 0x60];
+        [words, &address.to_ne_bytes(), &[]]
+    } else if cfg!(target_arch = "riscv64") {
+        // auipc t1, 0; ld t1, 16(t1); jr t1; nop
+        let words = &[0x17, 3, 0, 0, 3, 0x33, 3, 1, 0x67, 0, 3, 0, 0x13, 0, 0, 0];
+        [words, &address.to_ne_bytes(), &[]]
     } else {
         return None;
     };

@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{Helper, role, say, skipped};
+use common::{Helper, died, role, say, skipped};
 use folio::{Capabilities, Protection, alloc, guard, page, protect, protect_with_handle};
-use std::process::ExitStatus;
 
 #[derive(Clone, Copy)]
 enum Touch {
@@ -88,32 +87,6 @@ fn case(name: &str) {
     let around = [place.wrapping_sub(1), place.wrapping_add(page::size())];
     for place in around {
         touch(place, Touch::Write);
-    }
-}
-
-fn died(status: ExitStatus) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::ExitStatusExt;
-        match status.signal() {
-            Some(signal) => {
-                assert!(matches!(signal, libc::SIGSEGV | libc::SIGBUS), "signal {signal}");
-                true
-            }
-            None => {
-                assert_eq!(status.code(), Some(0));
-                false
-            }
-        }
-    }
-    #[cfg(windows)]
-    match status.code() {
-        // An NTSTATUS of an error: STATUS_ACCESS_VIOLATION, or, where a debugger was to be started and is not there, that.
-        Some(code) if u32::from_ne_bytes(code.to_ne_bytes()) >> 30 == 3 => true,
-        code => {
-            assert_eq!(code, Some(0));
-            false
-        }
     }
 }
 

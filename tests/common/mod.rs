@@ -10,7 +10,7 @@ pub use area::{Area, rounds, skipped};
 use folio::{ErrorKind, Process, Protection, page};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 /// The protections that ordinary memory can have here.
 pub fn protections() -> Vec<Protection> {
@@ -86,7 +86,7 @@ impl Helper {
     }
 
     /// Waits for a child that ends by itself, and for how.
-    pub fn wait(mut self) -> std::process::ExitStatus {
+    pub fn wait(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
         self.child.wait().unwrap()
     }
@@ -102,6 +102,33 @@ impl Drop for Helper {
     fn drop(&mut self) {
         let _killed = self.child.kill();
         let _waited = self.child.wait();
+    }
+}
+
+/// Whether a child died of touching what it may not touch. What else it may have died of is no answer.
+pub fn died(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        match status.signal() {
+            Some(signal) => {
+                assert!(matches!(signal, libc::SIGSEGV | libc::SIGBUS), "signal {signal}");
+                true
+            }
+            None => {
+                assert_eq!(status.code(), Some(0));
+                false
+            }
+        }
+    }
+    #[cfg(windows)]
+    match status.code() {
+        // An NTSTATUS of an error: STATUS_ACCESS_VIOLATION, or, where a debugger was to be started and is not there, that.
+        Some(code) if u32::from_ne_bytes(code.to_ne_bytes()) >> 30 == 3 => true,
+        code => {
+            assert_eq!(code, Some(0));
+            false
+        }
     }
 }
 

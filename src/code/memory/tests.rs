@@ -2,31 +2,31 @@
 
 use super::*;
 use crate::os::on_linux;
-use crate::protection::Protection;
-use crate::query;
-use std::boxed::Box;
 use std::vec;
-
-/// `ENOMEM`, `EACCES`.
-const CODES: [i32; 2] = [12, 13];
-
-fn piece(code: &CodeMemory, len: usize, byte: u8) -> CodePiece {
-    let mut draft = code.draft(len).unwrap();
-    draft.fill(byte);
-    draft.publish().map_err(|(_, error)| error).unwrap()
-}
-
-/// What is executed there, which is nothing that can be written.
-fn content(piece: &CodePiece) -> Vec<u8> {
-    assert_eq!(query(piece.address()).unwrap().protection(), Protection::READ_EXECUTE);
-    let mut bytes = vec![0; piece.len()];
-    // SAFETY: published code can be read, and nobody writes to it; a vector of as many bytes.
-    unsafe { piece.address().copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
-    bytes
-}
 
 on_linux! {
     use crate::os::inject;
+    use crate::protection::Protection;
+    use crate::query;
+    use std::boxed::Box;
+
+    /// `ENOMEM`, `EACCES`.
+    const CODES: [i32; 2] = [12, 13];
+
+    fn piece(code: &CodeMemory, len: usize, byte: u8) -> CodePiece {
+        let mut draft = code.draft(len).unwrap();
+        draft.fill(byte);
+        draft.publish().map_err(|(_, error)| error).unwrap()
+    }
+
+    /// What is executed there, which is nothing that can be written.
+    fn content(piece: &CodePiece) -> Vec<u8> {
+        assert_eq!(query(piece.address()).unwrap().protection(), Protection::READ_EXECUTE);
+        let mut bytes = vec![0; piece.len()];
+        // SAFETY: published code can be read, and nobody writes to it; a vector of as many bytes.
+        unsafe { piece.address().copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        bytes
+    }
 
     const STRATEGIES: [CodeStrategy; 2] = [CodeStrategy::Dual, CodeStrategy::Toggle];
 

@@ -541,3 +541,40 @@ fn shared_objects_are_seen_twice() {
         }
     }
 }
+
+/// What is refused says what was wanting, and what else can be done about it than change what may be executed.
+#[cfg(all(feature = "allow_exec", target_os = "linux"))]
+#[test]
+fn shared_objects_are_refused_for_a_reason() {
+    use crate::error::Operation;
+    use crate::os;
+    use std::string::ToString;
+    let len = PageLen::covering(1).unwrap();
+    for (call, code, kind, word) in [
+        ("shm_open", libc::EMFILE, ErrorKind::Exhausted, "descriptor"),
+        ("shm_open", libc::EACCES, ErrorKind::NotPermitted, "shared memory"),
+        ("shm_open", libc::EEXIST, ErrorKind::System, ""),
+        ("ftruncate", libc::EFBIG, ErrorKind::Exhausted, "files"),
+        ("ftruncate", libc::ENOSPC, ErrorKind::Exhausted, "swap"),
+        ("ftruncate", libc::ENOMEM, ErrorKind::Exhausted, "address space"),
+        ("mmap", libc::ENOMEM, ErrorKind::Exhausted, "address space"),
+        ("mmap", libc::EACCES, ErrorKind::NotPermitted, "execute"),
+    ] {
+        // Why memory is wanting at a place depends on the place.
+        let places = if code == libc::ENOMEM { 1 } else { 2 };
+        for place in [os::Place::Anywhere, os::Place::At(crate::page::size() << 20)].into_iter().take(places)
+        {
+            let (made, failed) = inject::fail_from(Some(call), 0, code, || map_twice(len, place));
+            let failure = made.unwrap_err();
+            assert!(failed);
+            assert_eq!(failure.kind(), kind, "{call}, {code}");
+            let error = failure.during(Operation::Allocate, None, None);
+            assert!(error.to_string().contains(word), "{call}, {code}: {error}");
+            assert_eq!(
+                error.remedy().is_some(),
+                kind == ErrorKind::Exhausted || word == "execute",
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,24 +1,23 @@
 //! The same memory at two places: two views of a shared memory object, or (NetBSD) a mapping and its double.
 
+use super::change::given;
 use super::errno::Errno;
-use super::{munmap, sys, why};
+use super::{munmap, place, sys, why};
 use crate::error::{ErrorKind, Failure};
 use crate::os::{Place, Twice};
 use crate::protection::Protection;
 use crate::range::{PageLen, PageRange};
 use core::ptr::NonNull;
 
-/// Zeroed memory, which is there once it is touched: readable and executable at the place, readable and writable where the system
-/// likes.
+/// Zeroed memory: readable and executable at the place, readable and writable where the system likes.
+///
+/// It is there once it is touched. FreeBSD and illumos promise all of it from the start (`shm_dotruncate`, `tmpnode_trunc`).
 pub(crate) fn map_twice(len: PageLen, place: Place) -> Result<Twice, Failure> {
     match place {
-        Place::Anywhere | Place::At(_) => views(len, place),
+        Place::Anywhere => views(len, None),
+        Place::At(first) => views(len, Some(PageRange::starting_at(first, len).ok_or_else(place::too_high)?)),
         Place::Hint(_) | Place::Over(_) => Err(Failure::new(ErrorKind::Unsupported)),
     }
-}
-
-fn refused(errno: Errno, len: PageLen) -> Failure {
-    why::not_mapped(errno, len.bytes(), Protection::READ_EXECUTE)
 }
 
 /// # Safety
@@ -42,25 +41,27 @@ pub(crate) unsafe fn empty_twice(_data: PageRange) -> Result<usize, Failure> {
 }
 
 #[cfg(not(target_os = "netbsd"))]
-fn views(len: PageLen, place: Place) -> Result<Twice, Failure> {
-    use super::map_with;
-    use crate::os::{Content, File, Request};
+fn views(len: PageLen, there: Option<PageRange>) -> Result<Twice, Failure> {
+    use super::change::{at_if_free, at_wish};
+    use crate::os::File;
 
-    let object = object::Object::new(len.bytes()).map_err(|errno| refused(errno, len))?;
-    let view = |protection, place| {
-        let content = Content::File {
-            file: File::numbered(object.number()),
-            offset: 0,
-            bytes: len.bytes(),
-            shared: true,
+    let object = object::Object::new(len.bytes()).map_err(|errno| object::refused(errno, len))?;
+    let view = |protection, there: Option<PageRange>| {
+        let refused = |errno| why::not_mapped(errno, len.bytes(), protection);
+        let first = there.map_or(0, PageRange::first);
+        let map = |how| {
+            let file = File::numbered(object.number());
+            // SAFETY: nothing is replaced: without a place nothing ever is, and for one the two functions give flags with which nothing is.
+            unsafe { sys::mmap_file(first, len, protection, how | libc::MAP_SHARED, file, 0) }
         };
-        let request = Request { place, content, ..Request::new(len, protection) };
-        // SAFETY: nothing is replaced.
-        unsafe { map_with(&request) }.map(|(base, _)| base)
+        match there {
+            None => given(map(0).map_err(refused)?),
+            Some(range) if sys::IF_FREE.is_some() => at_if_free(range, &map, &refused),
+            Some(range) => at_wish(range, &map, &refused),
+        }
     };
-    let code = view(Protection::READ_EXECUTE, place)
-        .map_err(|failure| super::not_granted(failure, Protection::READ_EXECUTE))?;
-    match view(Protection::READ_WRITE, Place::Anywhere) {
+    let code = view(Protection::READ_EXECUTE, there)?;
+    match view(Protection::READ_WRITE, None) {
         Ok(data) => Ok(Twice { code, data }),
         Err(failure) => {
             // SAFETY: just mapped, and nobody was told.
@@ -73,7 +74,42 @@ fn views(len: PageLen, place: Place) -> Result<Twice, Failure> {
 #[cfg(not(target_os = "netbsd"))]
 mod object {
     use super::super::errno::Errno;
+    use super::super::why;
+    use crate::error::{ErrorKind, Failure};
+    use crate::protection::Protection;
+    use crate::range::PageLen;
     use core::ffi::c_int;
+
+    /// Why there is none.
+    #[cold]
+    pub(super) fn refused(errno: Errno, len: PageLen) -> Failure {
+        match errno {
+            Errno(libc::EACCES | libc::EPERM | libc::EROFS) => {
+                let failure = errno.system(ErrorKind::NotPermitted);
+                let failure = failure.detail("the program may make no shared memory");
+                if cfg!(target_os = "illumos") {
+                    failure
+                        .remedy("let it write to /tmp, where the system keeps shared memory (shm_open(3C))")
+                } else {
+                    failure
+                }
+            }
+            Errno(libc::EMFILE | libc::ENFILE) => errno
+                .system(ErrorKind::Exhausted)
+                .detail("no file descriptor is left, of which shared memory takes one for a moment")
+                .remedy("close files, or raise RLIMIT_NOFILE (ulimit -n)"),
+            Errno(libc::EFBIG) => errno
+                .system(ErrorKind::Exhausted)
+                .detail("the process may not make files so long, and shared memory is one")
+                .remedy("ask for less, or raise RLIMIT_FSIZE (ulimit -f)"),
+            Errno(libc::ENOSPC | libc::EDQUOT) => errno
+                .system(ErrorKind::Exhausted)
+                .detail("neither memory nor swap space for so much")
+                .remedy("ask for less, or give the system more memory or swap space"),
+            Errno(libc::ENOSYS) => errno.system(ErrorKind::Unsupported),
+            errno => why::not_mapped(errno, len.bytes(), Protection::READ_WRITE),
+        }
+    }
 
     /// A shared memory object without a name.
     pub(super) struct Object(c_int);
@@ -102,8 +138,11 @@ mod object {
         }
     }
 
-    /// What would be longer than files may be ends the process on some systems (`SIGXFSZ`).
+    /// What would be longer than files may be ends the process (`SIGXFSZ`), where shared memory is a file: not on FreeBSD (`shm_truncate`).
     fn is_allowed(len: usize) -> bool {
+        if cfg!(target_os = "freebsd") {
+            return true;
+        }
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: room for the answer.
         let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;
@@ -119,22 +158,26 @@ mod object {
     #[cfg(target_os = "freebsd")]
     fn open() -> Result<c_int, Errno> {
         Errno::injected("shm_open")?;
-        // SAFETY: the name that says that there is to be none (shm_open(2)).
+        // SAFETY: what stands for no name at all (shm_open(2)).
         opened(unsafe { libc::shm_open(libc::SHM_ANON, libc::O_RDWR | libc::O_CLOEXEC, 0o600) })
     }
 
     /// By a name that lives for a moment. (The descriptor is closed by `exec`, by POSIX.)
+    ///
+    /// illumos keeps a lock file with the name in `/tmp`, and waits for a minute where somebody else has it (`__pos4obj_lock`): so it is none
+    /// that others guess.
     #[cfg(not(target_os = "freebsd"))]
     fn open() -> Result<c_int, Errno> {
         use core::fmt::Write;
         use core::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
         for _ in 0..64 {
-            let mut name = Name { text: [0; 40], len: 0 };
+            let mut name = Name { text: [0; 48], len: 0 };
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             // SAFETY: no precondition (getpid(2)).
             let process = unsafe { libc::getpid() };
-            write!(name, "/folio.{process}.{number}").map_err(|_| Errno(libc::ENAMETOOLONG))?;
+            let moment = moment();
+            write!(name, "/folio.{process}.{number}.{moment}").map_err(|_| Errno(libc::ENAMETOOLONG))?;
             let place = name.text.as_ptr().cast();
             Errno::injected("shm_open")?;
             // SAFETY: a name that ends with a zero: there is room for one more than is written.
@@ -152,9 +195,18 @@ mod object {
         Err(Errno(libc::EEXIST))
     }
 
+    /// The nanoseconds of the present second.
+    #[cfg(not(target_os = "freebsd"))]
+    fn moment() -> core::ffi::c_long {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: room for the answer (clock_gettime(3C)); without one it is 0.
+        let _known = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        now.tv_nsec
+    }
+
     #[cfg(not(target_os = "freebsd"))]
     struct Name {
-        text: [u8; 40],
+        text: [u8; 48],
         len: usize,
     }
 
@@ -172,36 +224,17 @@ mod object {
 
 /// NetBSD 8.0: made for this (mremap(2)).
 #[cfg(target_os = "netbsd")]
-fn views(len: PageLen, place: Place) -> Result<Twice, Failure> {
-    let there = match place {
-        Place::At(first) => {
-            let range =
-                PageRange::starting_at(first, len).ok_or_else(|| Failure::new(ErrorKind::Exhausted))?;
-            Some(super::map_at_wish(range, Protection::NONE)?)
-        }
-        _ => None,
-    };
-    let made = doubled(len, there);
-    if let (Err(_), Some(there)) = (&made, there) {
-        // SAFETY: set aside above, and nobody was told.
-        unsafe { forget(there, len) };
-    }
-    made.map_err(|errno| refused(errno, len))
-}
-
-/// `there` is set aside, and replaced.
-#[cfg(target_os = "netbsd")]
-fn doubled(len: PageLen, there: Option<NonNull<u8>>) -> Result<Twice, Errno> {
+fn views(len: PageLen, there: Option<PageRange>) -> Result<Twice, Failure> {
     use core::ptr;
 
-    Errno::injected("mmap")?;
-    let rights = super::native(Protection::READ_WRITE) | sys::LATER;
-    // SAFETY: new memory at a place of the kernel's choice (mmap(2)).
-    let data = unsafe {
-        libc::mmap(ptr::null_mut(), len.bytes(), rights, libc::MAP_SHARED | libc::MAP_ANON, sys::NO_FILE, 0)
-    };
-    let data = if data == libc::MAP_FAILED { None } else { NonNull::new(data.cast::<u8>()) };
-    let data = data.ok_or_else(Errno::last)?;
+    let mapped = Errno::injected("mmap").and_then(|()| {
+        let rights = super::native(Protection::READ_WRITE) | sys::LATER;
+        let how = libc::MAP_SHARED | libc::MAP_ANON;
+        // SAFETY: new memory at a place of the kernel's choice (mmap(2)).
+        let data = unsafe { libc::mmap(ptr::null_mut(), len.bytes(), rights, how, sys::NO_FILE, 0) };
+        if data == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(data) }
+    });
+    let data = given(mapped.map_err(|errno| why::not_mapped(errno, len.bytes(), Protection::READ_WRITE))?)?;
     let code = double(data, len, there);
     if code.is_err() {
         // SAFETY: just mapped, and nobody was told.
@@ -210,27 +243,35 @@ fn doubled(len: PageLen, there: Option<NonNull<u8>>) -> Result<Twice, Errno> {
     code.map(|code| Twice { code, data })
 }
 
+/// The same memory at another place, where it can be executed and not written.
 #[cfg(target_os = "netbsd")]
-fn double(data: NonNull<u8>, len: PageLen, there: Option<NonNull<u8>>) -> Result<NonNull<u8>, Errno> {
+fn double(data: NonNull<u8>, len: PageLen, there: Option<PageRange>) -> Result<NonNull<u8>, Failure> {
     use core::ptr;
 
-    Errno::injected("mremap")?;
-    let how = libc::MAP_REMAPDUP | if there.is_some() { libc::MAP_FIXED } else { 0 };
-    let place = there.map_or(ptr::null_mut(), |there| there.as_ptr().cast());
-    // SAFETY: the mapping stays; what is replaced, if anything, was set aside for this (mremap(2)).
-    let code = unsafe { libc::mremap(data.as_ptr().cast(), len.bytes(), place, len.bytes(), how) };
-    let code = if code == libc::MAP_FAILED { None } else { NonNull::new(code.cast::<u8>()) };
-    let code = code.ok_or_else(Errno::last)?;
-    let Some(range) = PageRange::starting_at(code.as_ptr().expose_provenance(), len) else {
-        return Err(Errno(libc::EINVAL));
+    let doubled = Errno::injected("mremap").and_then(|()| {
+        let how = libc::MAP_REMAPDUP | if there.is_some() { libc::MAP_FIXED } else { 0 };
+        let place = there.map_or(ptr::null_mut(), super::pointer);
+        // SAFETY: the mapping stays. Unlike that of mmap(2), this `MAP_FIXED` replaces nothing: where something is, the call fails
+        // (mremap(2); `uvm_map_reserve` in `sys/uvm/uvm_mremap.c`).
+        let code = unsafe { libc::mremap(data.as_ptr().cast(), len.bytes(), place, len.bytes(), how) };
+        if code == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(code) }
+    });
+    let code = doubled.map_err(|errno| match (errno, there.and_then(place::refused_place)) {
+        (Errno(libc::ENOMEM | libc::EINVAL), Some(failure)) => failure,
+        (Errno(libc::EINVAL), None) => errno
+            .system(ErrorKind::Unsupported)
+            .detail("mapping the same memory a second time takes NetBSD 8.0"),
+        (errno, _) => why::not_mapped(errno, len.bytes(), Protection::READ_WRITE),
+    })?;
+    let code = given(code)?;
+    let opened = match PageRange::starting_at(code.as_ptr().expose_provenance(), len) {
+        // SAFETY: just mapped, and nobody was told.
+        Some(range) => unsafe { sys::mprotect(range, Protection::READ_EXECUTE) },
+        None => Err(Errno(libc::EINVAL)),
     };
-    // SAFETY: just mapped, and nobody was told.
-    if let Err(errno) = unsafe { sys::mprotect(range, Protection::READ_EXECUTE) } {
-        if there.is_none() {
-            // SAFETY: as above.
-            unsafe { forget(code, len) };
-        }
-        return Err(errno);
-    }
-    Ok(code)
+    opened.map(|()| code).map_err(|errno| {
+        // SAFETY: as above.
+        unsafe { forget(code, len) };
+        why::not_protected(errno, Protection::READ_EXECUTE)
+    })
 }
