@@ -39,6 +39,7 @@ struct Memory {
     constants: Chunks<MmapMut>,
     /// Whether somebody may call, or look at, what is here.
     finalized: bool,
+    branch_targets: bool,
     /// Closed, and to be finalized.
     unpublished: Vec<CodeDraft>,
     writable_still: Vec<MmapMut>,
@@ -54,8 +55,25 @@ impl FolioMemoryProvider {
     /// No such addresses are free, `capacity` is 0 or so much that not all of it can reach all of it, or the system forbids to execute
     /// what was written.
     pub fn new(capacity: usize) -> io::Result<Self> {
+        Self::by(capacity, false)
+    }
+
+    /// As [`new`](Self::new), for a module that is compiled with `use_bti`: see [`CodeOptions::branch_targets`].
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); and on systems and processors that do not protect branch targets. There, compile without.
+    pub fn with_branch_targets(capacity: usize) -> io::Result<Self> {
+        Self::by(capacity, true)
+    }
+
+    fn by(capacity: usize, branch_targets: bool) -> io::Result<Self> {
         // Cranelift writes where code is going to be executed, which can be done with this strategy only.
-        let code = CodeOptions::new(capacity).strategy(CodeStrategy::Toggle).map()?;
+        let mut options = CodeOptions::new(capacity).strategy(CodeStrategy::Toggle);
+        if branch_targets {
+            options = options.branch_targets();
+        }
+        let code = options.map()?;
         let range = code.as_range();
         let distance =
             REACH.checked_sub(range.len()).filter(|&distance| distance > range.len()).ok_or_else(|| {
@@ -77,6 +95,7 @@ impl FolioMemoryProvider {
                 writable: Chunks::default(),
                 constants: Chunks::default(),
                 finalized: false,
+                branch_targets,
                 unpublished: Vec::new(),
                 writable_still: Vec::new(),
                 pieces: Vec::new(),
@@ -178,12 +197,17 @@ impl JITMemoryProvider for FolioMemoryProvider {
     ///
     /// # Errors
     ///
-    /// The system refuses it, or the memory was freed; and with `BTI`, which [`CodeMemory`] does not know: what cannot be honoured is
-    /// not passed over.
+    /// The system refuses it, or the memory was freed; or branch targets are to be protected and were not asked for
+    /// ([`with_branch_targets`](Self::with_branch_targets)), or the other way round: what cannot be honoured is not passed over, and code
+    /// without marks would end the process.
     fn finalize(&mut self, branch_protection: BranchProtection) -> ModuleResult<()> {
-        let memory = self.memory.as_mut().ok_or_else(|| ModuleError::Backend(anyhow::Error::new(freed())))?;
-        if branch_protection != BranchProtection::None {
-            return Err(ModuleError::Backend(anyhow::anyhow!("branch targets cannot be protected here")));
+        let refused = |why: io::Error| ModuleError::Backend(anyhow::Error::new(why));
+        let memory = self.memory.as_mut().ok_or_else(|| refused(freed()))?;
+        if (branch_protection == BranchProtection::BTI) != memory.branch_targets {
+            return Err(refused(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the module and its memory provider disagree about the protection of branch targets",
+            )));
         }
         memory.finalize().map_err(|error| ModuleError::Backend(anyhow::Error::new(error)))
     }

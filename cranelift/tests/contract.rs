@@ -127,7 +127,7 @@ fn nothing_after_the_end() {
 
 /// What cannot be honoured is no success.
 #[test]
-fn branch_protection_is_refused() {
+fn branch_protection_is_as_asked_for() {
     let mut provider = provider(1 << 20);
     let part = provider.allocate(10, 1, JITMemoryKind::Executable).unwrap();
     assert!(provider.finalize(BranchProtection::BTI).is_err());
@@ -136,6 +136,13 @@ fn branch_protection_is_refused() {
     provider.finalize(BranchProtection::None).unwrap();
     assert_eq!(grants(part), [true, false, true]);
     free(provider);
+    if let Ok(mut provider) = FolioMemoryProvider::with_branch_targets(1 << 20) {
+        let part = provider.allocate(10, 1, JITMemoryKind::Executable).unwrap();
+        assert!(provider.finalize(BranchProtection::None).is_err());
+        provider.finalize(BranchProtection::BTI).unwrap();
+        assert_eq!(grants(part), [true, false, true]);
+        free(provider);
+    }
 }
 
 #[test]

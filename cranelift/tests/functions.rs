@@ -110,20 +110,6 @@ fn they_outlive_their_module() {
     }
 }
 
-/// Code reaches its data and other functions, whatever lies between: folio's provider promises that.
-#[test]
-fn all_is_within_reach() {
-    // So much that two mappings anywhere would often be too far from each other, if the system put them just anywhere.
-    let mut jit = Jit::new(Provider::Folio.make(768 << 20).unwrap()).unwrap();
-    let functions = jit.functions().unwrap();
-    let code = (functions.fibonacci as *const u8).addr();
-    for data in [functions.primes, functions.counter] {
-        assert!(code.abs_diff(data.addr()) < i32::MAX as usize);
-    }
-    // SAFETY: nothing of it is used below.
-    unsafe { jit.free() };
-}
-
 /// Too little room is an error of Cranelift's, and what was compiled before can still be called.
 #[test]
 fn too_little_room() {
