@@ -4,6 +4,6 @@
 source "$(dirname "$0")/common.sh"
 cargo test -p folio --no-fail-fast "$@"
 both=(--no-default-features --features "std,allow_exec" --no-fail-fast)
-cargo test -p folio "${both[@]}" --lib pages "$@"
-cargo test -p folio "${both[@]}" --test exec --test pages "$@"
-cargo test -p folio "${both[@]}" --doc pages "$@"
+cargo test -p folio "${both[@]}" --lib "$@" -- pages code
+cargo test -p folio "${both[@]}" --test exec --test pages --test code_memory --test code_by_thread --test code_policy "$@"
+cargo test -p folio "${both[@]}" --doc "$@" -- pages code

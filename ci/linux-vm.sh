@@ -94,6 +94,15 @@ command=${build[0]}
 built=$("$command" test "${build[@]:1}" --target "$target" -p folio --features allow_exec,zerocopy,serde "${wanted[@]}" --no-run --message-format=json)
 programs=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)
 [ -n "$programs" ]
+# Protection keys, which the emulated processor has: for code, too, where pages may be written and executed.
+case "$machine ${*:-code_by_thread}" in
+    x86_64*code_by_thread*)
+        built=$(cargo test --target "$target" -p folio --no-default-features --features std,allow_exec \
+            --test code_by_thread --test code_memory --no-run --message-format=json)
+        more=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)
+        ;;
+    *) more= ;;
+esac
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -102,6 +111,10 @@ cp "$busybox" "$work/disk/bin/busybox"
 for program in $programs; do
     name=$(basename "$program")
     "$strip" -g -o "$work/disk/t/${name%-*}" "$program"
+done
+for program in $more; do
+    name=$(basename "$program")
+    "$strip" -g -o "$work/disk/t/${name%-*}-xw" "$program"
 done
 cat >"$work/disk/init" <<INIT
 #!/bin/busybox sh

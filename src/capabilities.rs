@@ -74,6 +74,14 @@ impl fmt::Display for TransparentHugePages {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Capabilities {
+    found: Found,
+    #[cfg(all(feature = "allow_exec", feature = "std"))]
+    code: crate::code::Allowed,
+}
+
+/// What floor 1 finds out.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Found {
     pub(crate) query_method: QueryMethod,
     pub(crate) other_processes: bool,
     pub(crate) usage: bool,
@@ -90,55 +98,87 @@ impl Capabilities {
     ///
     /// # Cost
     ///
-    /// Linux: one query, three files opened, one of them read. Elsewhere: none to speak of.
+    /// Linux: one query, three files opened, one of them read. Elsewhere: none to speak of. With the feature `allow_exec`, a page of code is made in
+    /// each way that there is, some 20 system calls.
     pub fn probe() -> Self {
-        os::capabilities()
+        Self {
+            found: os::capabilities(),
+            #[cfg(all(feature = "allow_exec", feature = "std"))]
+            code: crate::code::allowed(),
+        }
     }
 
     /// By what way queries of this process are answered.
     pub fn query_method(&self) -> QueryMethod {
-        self.query_method
+        self.found.query_method
     }
 
     /// Whether [`Process::open`](crate::Process::open) can look at other processes (if their owner and the system permit).
     pub fn other_processes(&self) -> bool {
-        self.other_processes
+        self.found.other_processes
     }
 
     /// Whether [`Process::usage`](crate::Process::usage) can measure.
     pub fn usage(&self) -> bool {
-        self.usage
+        self.found.usage
     }
 
     /// Whether [`Region::max_protection`](crate::Region::max_protection) says more than the protection.
     pub fn maximum_protection(&self) -> bool {
-        self.maximum_protection
+        self.found.maximum_protection
     }
 
     /// Whether [`lock_on_fault`](crate::lock_on_fault) works (Linux 4.4).
     pub fn lock_on_fault(&self) -> bool {
-        self.lock_on_fault
+        self.found.lock_on_fault
     }
 
     /// Whether [`guard`](crate::guard) costs no mapping of its own (`MADV_GUARD_INSTALL`, Linux 6.13); without it, pages are
     /// guarded by taking all access from them.
     pub fn guard_advice(&self) -> bool {
-        self.guard_advice
+        self.found.guard_advice
     }
 
     /// Whether [`seal`](crate::seal) works (Linux 6.10, 64-bit; OpenBSD 7.3).
     pub fn seal(&self) -> bool {
-        self.seal
+        self.found.seal
     }
 
     /// Whether there are [protection keys](crate::KeyedPages): Linux on x86 processors that have them.
     pub fn protection_keys(&self) -> bool {
-        self.protection_keys
+        self.found.protection_keys
     }
 
     /// When ordinary memory gets huge pages; `None` where the system has none.
     pub fn transparent_huge_pages(&self) -> Option<TransparentHugePages> {
-        self.transparent_huge_pages
+        self.found.transparent_huge_pages
+    }
+
+    /// Whether the system lets this process make [code memory](crate::CodeMemory) by a strategy.
+    ///
+    /// Each is tried, without executing anything; so what SELinux (`execmem`), a hardened runtime, Windows' policy of dynamic code, `vm.memfd_noexec`
+    /// or a filter of system calls forbid is known. Why it is forbidden tells the error of [`CodeOptions::strategy`](crate::CodeOptions::strategy).
+    ///
+    /// # Platforms
+    ///
+    /// Where this thread's system calls are filtered (Linux: seccomp), a child process tries first, lest the filter end this one: see
+    /// [`CodeOptions::without_trial`](crate::CodeOptions::without_trial). On OpenBSD, a program that has called `pledge` without `prot_exec` is ended
+    /// for trying.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use folio::{Capabilities, CodeStrategy};
+    ///
+    /// let here = Capabilities::probe();
+    /// if !CodeStrategy::all().iter().any(|&strategy| here.code(strategy)) {
+    ///     println!("no code can be made here: let us interpret");
+    /// }
+    /// ```
+    #[cfg(all(feature = "allow_exec", feature = "std"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "allow_exec")))]
+    pub fn code(&self, strategy: crate::CodeStrategy) -> bool {
+        self.code.has(strategy)
     }
 }
 

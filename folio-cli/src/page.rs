@@ -5,7 +5,7 @@ use crate::json;
 use crate::out::{Failure, Out, Pen};
 use crate::size::{long, wide};
 use anstyle::AnsiColor;
-use folio::{Capabilities, Limits, Overcommit, QueryMethod, page};
+use folio::{Capabilities, CodeStrategy, Limits, Overcommit, QueryMethod, page};
 use serde::Serialize;
 use std::io::Write;
 
@@ -72,6 +72,8 @@ struct CapabilitiesReport {
     guard_advice: bool,
     seal: bool,
     protection_keys: bool,
+    /// The ways to generated code that are allowed.
+    code: Vec<String>,
 }
 
 impl Report {
@@ -99,6 +101,7 @@ impl Report {
                 guard_advice: can.guard_advice(),
                 seal: can.seal(),
                 protection_keys: can.protection_keys(),
+                code: ways_to_code(can),
             },
         }
     }
@@ -198,7 +201,18 @@ fn print(out: &mut Out, can: &Capabilities, limits: Option<&Limits>) -> Result<(
     let guards = if can.guard_advice() { "by advice, at no mapping's cost" } else { "by taking all access" };
     fact(out, "guard pages", guards.to_owned())?;
     fact(out, "seal", yes(can.seal()))?;
-    fact(out, "protection keys", yes(can.protection_keys()))
+    fact(out, "protection keys", yes(can.protection_keys()))?;
+    let ways = ways_to_code(can);
+    fact(
+        out,
+        "generated code",
+        if ways.is_empty() { "forbidden".to_owned() } else { format!("by {}", ways.join(", by ")) },
+    )
+}
+
+fn ways_to_code(can: &Capabilities) -> Vec<String> {
+    let all = CodeStrategy::all().iter().filter(|&&strategy| can.code(strategy));
+    all.map(ToString::to_string).collect()
 }
 
 /// All of a few, the ends of many.

@@ -10,4 +10,6 @@ mod pieces;
 pub use fn_pointer::{FnPointer, SafeFnPointer, UnsafeFnPointer};
 pub use fn_ref::FnRef;
 #[cfg(feature = "std")]
+pub(crate) use memory::{Allowed, allowed};
+#[cfg(feature = "std")]
 pub use memory::{CodeDraft, CodeMemory, CodeOptions, CodePiece, CodeStrategy, CodeUsage};

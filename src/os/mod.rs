@@ -7,7 +7,7 @@
 //! granularity() -> usize                        what new mappings are aligned to
 //! huge_page_sizes() -> Option<PageSizes>        that a mapping can ask for; None: cannot be found out for now
 //! transparent_page_sizes() -> Option<PageSizes> that the system gives by itself
-//! capabilities() -> Capabilities
+//! capabilities() -> Found
 //! limits() -> Result<Limits, Failure>           all but the number of mappings
 //! process_id() -> u32
 //! os_str(&[u8]) -> &OsStr                       with `std`: the name of a backing as the system's string
@@ -77,6 +77,14 @@
 //!                                               another, to be read and written; each a whole of its own for `unmap`
 //! empty_twice(PageRange) -> usize               likewise; unsafe; takes the memory from pages of the writable one, as far as the system
 //!                                               can: so many bytes of both read as zeroes then
+//! let_execute(PageRange, only_targets)          likewise; unsafe; lets pages be read and executed; `only_targets`: indirect branches
+//!                                               may lead to marked instructions only
+//! has_branch_targets() -> Result                likewise; whether `only_targets` can be
+//! allows_code(twice) -> Result                  likewise; whether the calls that make memory executable (`map_twice`, or else
+//!                                               `let_execute`) end nobody; found out without ending this process
+//! jit_by_thread() -> bool                       likewise, without `deny_xw`: whether each thread lets itself write or execute what is
+//!                                               mapped to be code (`Request::jit`), by the next one
+//! let_thread_write_jit(bool)                    likewise
 //! keys                                          protection keys: new() -> u32, free(u32), assign(PageRange, Protection, u32)
 //!                                               (unsafe), rights(u32) -> Rights, set_rights(u32, Rights)
 //! fault                                         install(), and installed() -> Installed: who catches the faults of `copying`
@@ -187,6 +195,9 @@ pub(crate) mod copying;
 pub(crate) mod signals;
 
 // Compiled everywhere, so that they are checked everywhere.
+#[cfg(feature = "allow_exec")]
+#[allow(dead_code, reason = "Linux and Apple's systems use some of it")]
+pub(crate) mod coding;
 #[cfg(feature = "allow_exec")]
 pub(crate) mod icache;
 #[allow(dead_code, reason = "used by every backend but that of Linux")]

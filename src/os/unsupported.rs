@@ -1,7 +1,7 @@
 //! Systems without a backend: everything compiles, and says so.
 
 use crate::advice::Advice;
-use crate::capabilities::{Capabilities, Limits, QueryMethod};
+use crate::capabilities::{Found, Limits, QueryMethod};
 use crate::error::{ErrorKind, Failure};
 use crate::os::NotDiscarded;
 use crate::os::{File, FileFacts, Request};
@@ -33,8 +33,8 @@ pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(PageSizes::EMPTY)
 }
 
-pub(crate) fn capabilities() -> Capabilities {
-    Capabilities {
+pub(crate) fn capabilities() -> Found {
+    Found {
         query_method: QueryMethod::Unsupported,
         other_processes: false,
         usage: false,
@@ -298,6 +298,10 @@ pub(crate) unsafe fn seal(_range: PageRange) -> Result<(), Failure> {
     Err(unsupported())
 }
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::coding::{allows_code, has_branch_targets, let_execute};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use super::coding::{jit_by_thread, let_thread_write_jit};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]

@@ -44,7 +44,8 @@ impl CodeDraft {
                 area.open(&mut room.memory.state().pages, room.pages()).map_err(failed)?;
                 Bytes::There(room.code())
             }
-            Area::Toggle(_) => {
+            // To be copied when it is published.
+            _ => {
                 let mut bytes = Vec::new();
                 bytes.try_reserve_exact(room.len).map_err(|_| {
                     failed(Failure::new(ErrorKind::Exhausted).detail("no memory for the draft"))
@@ -116,6 +117,15 @@ fn publish(inner: &Arc<Inner>, drafts: &[CodeDraft]) -> Result<()> {
         Area::Dual(_) => {
             for draft in drafts {
                 // SAFETY: the bytes where they are executed can be read.
+                unsafe { flush(draft.room.code(), draft.room.len) }.map_err(failed)?;
+            }
+        }
+        #[cfg(not(feature = "deny_xw"))]
+        Area::ByThread(area) => {
+            for draft in drafts {
+                // SAFETY: the draft's room, which is nobody else's; nothing of it is executed yet.
+                unsafe { area.write(draft.room.start, draft, super::by_thread::copy) };
+                // SAFETY: as above.
                 unsafe { flush(draft.room.code(), draft.room.len) }.map_err(failed)?;
             }
         }

@@ -21,7 +21,7 @@ unsafe impl Send for Dual {}
 unsafe impl Sync for Dual {}
 
 impl Dual {
-    pub(super) fn map(len: PageLen, near: Option<(usize, usize)>) -> Result<Self> {
+    pub(super) fn map(len: PageLen, near: Option<(usize, usize)>, only_targets: bool) -> Result<Self> {
         allocation::give_back();
         let failed = |failure: Failure| failure.during(Operation::Allocate, None, None);
         let views = match near {
@@ -34,7 +34,12 @@ impl Dual {
             PageRange::starting_at(view.as_ptr().expose_provenance(), len)
                 .ok_or_else(|| failed(Failure::new(ErrorKind::System)))
         };
-        Ok(Self { views, code: range(views.code)?, data: range(views.data)? })
+        let dual = Self { views, code: range(views.code)?, data: range(views.data)? };
+        if only_targets {
+            // SAFETY: pages that were mapped just now, to be executed.
+            unsafe { os::let_execute(dual.code, true) }.map_err(failed)?;
+        }
+        Ok(dual)
     }
 
     pub(super) fn range(&self) -> PageRange {

@@ -1,6 +1,8 @@
 //! Memory for code that is made while the program runs: drafts of it, pieces of it, and how it is kept from being written and executed
 //! at once.
 
+#[cfg(not(feature = "deny_xw"))]
+mod by_thread;
 mod draft;
 mod dual;
 mod options;
@@ -11,6 +13,7 @@ mod toggle;
 mod tests;
 
 pub use draft::CodeDraft;
+pub(crate) use options::{Allowed, allowed};
 pub use options::{CodeOptions, CodeStrategy};
 pub use piece::CodePiece;
 
@@ -21,6 +24,8 @@ use crate::page;
 use crate::range::PageRange;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+#[cfg(not(feature = "deny_xw"))]
+use by_thread::ByThread;
 use core::fmt;
 use core::ptr::NonNull;
 use dual::Dual;
@@ -38,18 +43,22 @@ use toggle::Toggle;
 /// 4. [`get_fn`](CodePiece::get_fn) gives the function, [`patch`](CodePiece::patch) changes instructions, and when the piece is dropped, its room is
 ///    taken for others.
 ///
-/// At no moment and by no address can a page be written and executed at once. How that is kept is the area's [strategy](CodeStrategy).
+/// At no moment and by no address can a page be written and executed at once; with the two strategies that the feature `deny_xw` takes away, not
+/// by the same thread. How that is kept is the area's [strategy](CodeStrategy).
 ///
 /// Clones are the same area, which lives until the last of them is gone, and the last draft and piece. All of it is for any thread.
 ///
 /// # Cost
 ///
-/// | | [`Dual`](CodeStrategy::Dual) | [`Toggle`](CodeStrategy::Toggle) |
-/// |---|---|---|
-/// | make the area | 5 system calls | 1 |
-/// | draft | none | none; 1 if it is of whole pages |
-/// | publish | none (and the flush) | 2 (and the flush); on Linux 4 if it shares a page with what is published; 1 if of whole pages |
-/// | patch | none (and the flush) | 4 on Linux, 2 elsewhere |
+/// | System calls | [`Dual`](CodeStrategy::Dual) | [`Toggle`](CodeStrategy::Toggle) | by thread: `ProtectionKey`, `MapJit` |
+/// |---|---|---|---|
+/// | make the area | 5 | 1 | 3; 1 |
+/// | draft | none | none; 1 if it is of whole pages | none |
+/// | publish | none | 2; on Linux 4 if it shares a page with what is published; 1 if of whole pages | none |
+/// | patch | none | 4 on Linux, 2 elsewhere | none |
+///
+/// And the flush with publishing and patching. Where this thread's system calls are filtered (Linux: seccomp), a child process tries each strategy
+/// before it is chosen, which takes as long as a `fork` does: see [`CodeOptions::without_trial`].
 ///
 /// The flush: see [`Pages::flush_icache`](crate::Pages::flush_icache). Finding room takes some 100 nanoseconds.
 ///
@@ -95,6 +104,8 @@ struct Inner {
 enum Area {
     Toggle(Toggle),
     Dual(Dual),
+    #[cfg(not(feature = "deny_xw"))]
+    ByThread(ByThread),
 }
 
 struct State {
@@ -153,6 +164,8 @@ impl CodeMemory {
         let capacity = match &area {
             Area::Toggle(toggle) => toggle.range().len(),
             Area::Dual(dual) => dual.range().len(),
+            #[cfg(not(feature = "deny_xw"))]
+            Area::ByThread(area) => area.range().len(),
         };
         let state = State { pieces: Pieces::new(capacity), pages: toggle::Book::default(), published: 0 };
         Self { inner: Arc::new(Inner { area, state: Mutex::new(state) }) }
@@ -160,9 +173,11 @@ impl CodeMemory {
 
     /// By which strategy it was made.
     pub fn strategy(&self) -> CodeStrategy {
-        match self.inner.area {
+        match &self.inner.area {
             Area::Toggle(_) => CodeStrategy::Toggle,
             Area::Dual(_) => CodeStrategy::Dual,
+            #[cfg(not(feature = "deny_xw"))]
+            Area::ByThread(area) => area.strategy(),
         }
     }
 
@@ -198,10 +213,7 @@ impl CodeMemory {
             return Err(failed(Failure::invalid("the alignment is no power of two, or more than a page")));
         }
         let mut state = self.inner.state();
-        let exclusive = match self.inner.area {
-            Area::Toggle(_) => !state.pages.may_share(),
-            Area::Dual(_) => false,
-        };
+        let exclusive = matches!(self.inner.area, Area::Toggle(_)) && !state.pages.may_share();
         // A page of its own, where a page that holds code cannot be written to any more.
         let (taken, align) = match len.max(1).checked_next_multiple_of(page::size()) {
             Some(whole) if exclusive => (whole, page::size()),
@@ -268,10 +280,28 @@ impl CodeMemory {
             let done = match &self.inner.area {
                 Area::Toggle(area) => area.empty(book, pages),
                 Area::Dual(area) => area.empty(pages),
+                #[cfg(not(feature = "deny_xw"))]
+                Area::ByThread(area) => area.empty(pages),
             };
             given = given.saturating_add(done.map_err(failed)?);
         }
         Ok(given)
+    }
+
+    /// Lets the calling thread read what is published, where that is a matter of threads: with
+    /// protection keys (`CodeStrategy::ProtectionKey`). Elsewhere it does nothing.
+    ///
+    /// Needed by functions that read their own bytes, or constants beside them. The thread that makes the area may read, and so may those that it, and
+    /// they, make then. A thread that was there before calls this once, and a signal handler each time.
+    ///
+    /// # Cost
+    ///
+    /// Reads a register, and writes it the first time.
+    pub fn let_thread_read(&self) {
+        #[cfg(not(feature = "deny_xw"))]
+        if let Area::ByThread(area) = &self.inner.area {
+            area.let_read();
+        }
     }
 
     /// How it is filled.
@@ -307,6 +337,8 @@ impl Inner {
         match &self.area {
             Area::Toggle(toggle) => toggle.range(),
             Area::Dual(dual) => dual.range(),
+            #[cfg(not(feature = "deny_xw"))]
+            Area::ByThread(area) => area.range(),
         }
     }
 
@@ -320,6 +352,8 @@ impl Inner {
         let base = match &self.area {
             Area::Toggle(toggle) => toggle.base(),
             Area::Dual(dual) => dual.code(),
+            #[cfg(not(feature = "deny_xw"))]
+            Area::ByThread(area) => area.base(),
         };
         // Offsets are within the area, which ends below the top of the address space.
         NonNull::new(base.as_ptr().wrapping_add(offset)).unwrap_or(base)

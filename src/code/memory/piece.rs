@@ -105,6 +105,13 @@ impl CodePiece {
                 // SAFETY: bytes that can be read.
                 unsafe { flush(inner.code(start), bytes.len()) }.map_err(failed)
             }
+            #[cfg(not(feature = "deny_xw"))]
+            Area::ByThread(area) => {
+                // SAFETY: bytes of the piece: nobody else writes to their words meanwhile (the lock).
+                unsafe { area.write(start, bytes, store) };
+                // SAFETY: bytes that can be read.
+                unsafe { flush(inner.code(start), bytes.len()) }.map_err(failed)
+            }
             Area::Toggle(area) => {
                 let book = &mut state.pages;
                 let pages = pages_of(start, bytes.len());

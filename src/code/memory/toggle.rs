@@ -22,6 +22,8 @@ const MOST_REPLACED: usize = 8192;
 pub(super) struct Toggle {
     base: NonNull<u8>,
     range: PageRange,
+    /// Whether indirect branches lead to marked instructions only.
+    only_targets: bool,
 }
 
 // SAFETY: the address of a mapping that belongs to the value, and to no thread.
@@ -103,7 +105,7 @@ struct Run {
 }
 
 impl Toggle {
-    pub(super) fn map(len: PageLen, near: Option<(usize, usize)>) -> Result<Self> {
+    pub(super) fn map(len: PageLen, near: Option<(usize, usize)>, only_targets: bool) -> Result<Self> {
         allocation::give_back();
         let base = match near {
             None => os::map(len, Protection::NONE)
@@ -114,7 +116,7 @@ impl Toggle {
         };
         let range = PageRange::starting_at(base.as_ptr().expose_provenance(), len);
         range
-            .map(|range| Self { base, range })
+            .map(|range| Self { base, range, only_targets })
             .ok_or_else(|| Failure::new(ErrorKind::System).during(Operation::Allocate, None, None))
     }
 
@@ -260,7 +262,7 @@ impl Toggle {
             // SAFETY: pages that can be read.
             unsafe { flush(run.place, pages.len()) }?;
             // SAFETY: as in `fill`.
-            unsafe { os::protect(pages, Protection::READ_EXECUTE) }?;
+            unsafe { os::let_execute(pages, self.only_targets) }?;
             if run.copy.is_none() {
                 book.each(run.pages.clone(), |page| page.grants = Grants::Executing);
             }

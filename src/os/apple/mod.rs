@@ -6,6 +6,8 @@
 mod change;
 #[cfg(feature = "allow_exec")]
 mod icache;
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+mod jit;
 mod offset;
 mod process;
 mod sys;
@@ -13,6 +15,8 @@ mod system;
 mod tags;
 mod walk;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::coding::{allows_code, has_branch_targets, let_execute};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
@@ -37,6 +41,8 @@ pub(crate) use super::unmovable::{
 pub(crate) use change::{map, map_at, map_with, protect, remove_guard, unlock};
 #[cfg(feature = "allow_exec")]
 pub(crate) use icache::flush_instructions;
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use jit::{jit_by_thread, let_thread_write_jit};
 pub(crate) use process::{Target, process_id};
 pub(crate) use system::{
     capabilities, granularity, huge_page_sizes, limits, page_size, transparent_page_sizes,

@@ -6,13 +6,17 @@ use super::listed::freebsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
 use super::listed::walk::{self, Entry};
-use crate::capabilities::{Capabilities, Limits, QueryMethod, TransparentHugePages};
+use crate::capabilities::{Found, Limits, QueryMethod, TransparentHugePages};
 use crate::error::Failure;
 use crate::page::PageSizes;
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::coding::{allows_code, has_branch_targets, let_execute};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use super::coding::{jit_by_thread, let_thread_write_jit};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
@@ -48,8 +52,8 @@ pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(sys::larger_page_sizes())
 }
 
-pub(crate) fn capabilities() -> Capabilities {
-    Capabilities {
+pub(crate) fn capabilities() -> Found {
+    Found {
         query_method: QueryMethod::List,
         other_processes: true,
         usage: true,

@@ -8,13 +8,17 @@ mod files;
 use super::listed::illumos as layout;
 use super::listed::sys;
 use super::listed::walk::{self, Entry, Listed, Scratch};
-use crate::capabilities::{Capabilities, Limits, QueryMethod};
+use crate::capabilities::{Found, Limits, QueryMethod};
 use crate::error::Failure;
 use crate::page::PageSizes;
 use crate::region::{Backing, BackingKind, Detail};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::coding::{allows_code, has_branch_targets, let_execute};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use super::coding::{jit_by_thread, let_thread_write_jit};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
@@ -53,8 +57,8 @@ pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
     Some(sys::larger_page_sizes())
 }
 
-pub(crate) fn capabilities() -> Capabilities {
-    Capabilities {
+pub(crate) fn capabilities() -> Found {
+    Found {
         query_method: QueryMethod::List,
         other_processes: true,
         usage: true,

@@ -160,7 +160,7 @@ unsafe fn mprotect(range: PageRange, protection: Protection) -> Result<(), Errno
 /// Why, and what of the range is changed nevertheless: the kernel goes from mapping to mapping, and stops at the first one that
 /// it cannot change, or at a hole.
 #[cold]
-fn not_protected(range: PageRange, protection: Protection, errno: Errno) -> Failure {
+pub(super) fn not_protected(range: PageRange, protection: Protection, errno: Errno) -> Failure {
     let mut next = range.first();
     let mut changed = None;
     let mut stopped = false;
@@ -220,7 +220,7 @@ pub(crate) struct Access {
     branch_targets: bool,
 }
 
-const PROT_BTI: u32 = 0x10;
+pub(super) const PROT_BTI: u32 = 0x10;
 
 /// The runs of equal access in the range, ascending and clipped to it. Holes are left out.
 #[inline]

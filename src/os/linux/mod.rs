@@ -3,6 +3,8 @@
 mod advise;
 mod change;
 #[cfg(feature = "allow_exec")]
+mod coding;
+#[cfg(feature = "allow_exec")]
 mod icache;
 mod kept;
 pub(crate) mod keys;
@@ -38,6 +40,10 @@ pub(crate) use lock::{life, lock, lock_on_fault, unlock, yield_now};
 
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::flush_reads;
+#[cfg(feature = "allow_exec")]
+pub(crate) use coding::{allows_code, has_branch_targets, let_execute};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use coding::{jit_by_thread, let_thread_write_jit};
 #[cfg(feature = "allow_exec")]
 pub(crate) use icache::flush_instructions;
 pub(crate) use process::{Target, process_id};

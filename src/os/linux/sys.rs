@@ -351,6 +351,68 @@ pub(super) const fn has_branch_targets() -> bool {
     false
 }
 
+/// Whether a child process lives through what it does; `None` if there can be no child.
+///
+/// # Safety of `body`
+///
+/// It runs in a copy of this thread without any other: it must do nothing but make system calls.
+#[cfg(feature = "allow_exec")]
+pub(super) fn survives(body: impl FnOnce()) -> Option<bool> {
+    injected("clone").ok()?;
+    let none = word(0);
+    // No flags, no signal when it ends: nobody but us learns of it, neither by SIGCHLD nor by `wait`. All words are 0, so that their order,
+    // which is different from processor to processor, does not matter.
+    // SAFETY: a copy of this process, with a copy of this stack (clone(2)). In it, only what is below is run.
+    let child = unsafe { libc::syscall(libc::SYS_clone, none, none, none, none, none) };
+    if child == 0 {
+        // No handler of the program's is to run here, and no core to be written.
+        // SAFETY: of the child alone (signal(2)).
+        unsafe { libc::signal(libc::SIGSYS, libc::SIG_DFL) };
+        // SAFETY: likewise (PR_SET_DUMPABLE(2const)).
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, none, none, none, none) };
+        body();
+        // SAFETY: ends the child, without running anything else of the program.
+        unsafe { libc::_exit(0) };
+    }
+    let child = libc::pid_t::try_from(child).ok().filter(|&child| child > 0)?;
+    let mut status = 0;
+    loop {
+        // SAFETY: writes one number (waitpid(2)).
+        let done = unsafe { libc::waitpid(child, &raw mut status, libc::__WALL) };
+        if done == child {
+            return Some(libc::WIFEXITED(status));
+        }
+        if last_errno() != Errno::INTR {
+            return None;
+        }
+    }
+}
+
+/// Makes a page executable, in one of two ways, and looks at no error. Nothing but system calls: see [`survives`].
+#[cfg(feature = "allow_exec")]
+pub(super) fn make_code(twice: bool) {
+    let len = 1 << 16;
+    let anywhere = core::ptr::null_mut();
+    let (write, execute) = (libc::PROT_READ | libc::PROT_WRITE, libc::PROT_READ | libc::PROT_EXEC);
+    if twice {
+        // SAFETY: makes a descriptor, of the child alone; the name ends with a NUL.
+        let file = unsafe { libc::syscall(libc::SYS_memfd_create, c"folio: probe".as_ptr(), word(1)) };
+        let Ok(file) = libc::c_int::try_from(file) else { return };
+        // SAFETY: of that descriptor, or of none.
+        let _sized = unsafe { libc::ftruncate(file, len) };
+        // SAFETY: new pages where nothing is.
+        unsafe { libc::mmap(anywhere, 1 << 16, execute, libc::MAP_SHARED, file, 0) };
+        // SAFETY: as above.
+        unsafe { libc::mmap(anywhere, 1 << 16, write, libc::MAP_SHARED, file, 0) };
+    } else {
+        // SAFETY: as above.
+        let pages =
+            unsafe { libc::mmap(anywhere, 1 << 16, write, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+        // SAFETY: the pages just mapped, or none.
+        let _changed = unsafe { libc::mprotect(pages, 1 << 16, execute) };
+    }
+}
+
 /// How many descriptors the process may have.
 pub(super) fn descriptor_limit() -> u64 {
     process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

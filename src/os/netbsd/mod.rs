@@ -7,12 +7,16 @@ use super::listed::netbsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
 use super::listed::walk::{self, Entry};
-use crate::capabilities::{Capabilities, Limits, QueryMethod};
+use crate::capabilities::{Found, Limits, QueryMethod};
 use crate::error::Failure;
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use core::mem::offset_of;
 
+#[cfg(feature = "allow_exec")]
+pub(crate) use super::coding::{allows_code, has_branch_targets, let_execute};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use super::coding::{jit_by_thread, let_thread_write_jit};
 #[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::{flush_instructions, flush_reads};
 #[cfg(feature = "std")]
@@ -48,8 +52,8 @@ pub(crate) type Target = sysctl::Target<Native>;
 /// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
 pub(crate) type Walk = walk::Walk<Target>;
 
-pub(crate) fn capabilities() -> Capabilities {
-    Capabilities {
+pub(crate) fn capabilities() -> Found {
+    Found {
         query_method: QueryMethod::List,
         other_processes: true,
         usage: false,

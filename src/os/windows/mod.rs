@@ -20,6 +20,10 @@ mod walk;
 mod tests;
 
 #[cfg(feature = "allow_exec")]
+pub(crate) use super::coding::{allows_code, has_branch_targets, let_execute};
+#[cfg(all(feature = "allow_exec", not(feature = "deny_xw")))]
+pub(crate) use super::coding::{jit_by_thread, let_thread_write_jit};
+#[cfg(feature = "allow_exec")]
 pub(crate) use super::icache::flush_reads;
 #[cfg(feature = "std")]
 pub(crate) use super::keyless as keys;
