@@ -66,6 +66,12 @@ fn call(piece: &CodePiece) -> u32 {
     function.call(())
 }
 
+/// What is at its start, as data.
+fn begin(piece: &CodePiece) -> [u8; 8] {
+    // SAFETY: published code can be read, and has as many bytes.
+    unsafe { piece.address().cast::<[u8; 8]>().read() }
+}
+
 /// Whether the system shows a page of these that can be written and executed.
 fn is_both(range: std::ops::Range<usize>) -> bool {
     query_range(std::ptr::without_provenance::<u8>(range.start), range.len())
@@ -176,7 +182,7 @@ fn beside_a_model(strategy: CodeStrategy, steps: Vec<Step>) -> Result<(), TestCa
             }
         }
         for (number, piece) in &pieces {
-            prop_assert_eq!(call(piece), *number);
+            prop_assert_eq!(call(piece), *number, "{:?}: {:x?}", strategy, begin(piece));
         }
         prop_assert!(!is_both(code.as_range()));
         let usage = code.usage();
