@@ -30,7 +30,7 @@ if [ $# -gt 0 ]; then
         fi
     done
 fi
-arch=${machine%-*} sources=
+arch=${machine%-*} sources= flaw=
 case $machine in
     x86_64)
         debian=amd64 image=linux-image-amd64 qemu="qemu-system-x86_64 -accel tcg -cpu max" console=ttyS0
@@ -41,6 +41,8 @@ case $machine in
         debian=arm64 image=linux-image-arm64 console=ttyAMA0
         # Debian 12 has no kernel with pages of 16 KiB.
         [ "$machine" = aarch64 ] || { image=linux-image-arm64-16k sources="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"; }
+        # QEMU goes on executing what lies behind the first 4 KiB of a larger page that was replaced.
+        [ "$machine" = aarch64 ] || flaw="export FOLIO_KEEPS_TRANSLATIONS=1"
         qemu="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on"
         target=aarch64-unknown-linux-gnu strip=aarch64-linux-gnu-strip
         packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross
@@ -128,6 +130,7 @@ mount -t tmpfs shm /dev/shm
 ifconfig lo up
 uname -a
 export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-5} PROPTEST_CASES=32 RUST_BACKTRACE=0
+$flaw
 cd /tmp
 failed=0
 for test in /t/*; do

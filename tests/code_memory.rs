@@ -42,9 +42,25 @@ fn can_run(test: &str) -> bool {
     returning(1).is_some()
 }
 
-/// One area for each strategy that there is here.
+/// QEMU 7.2 keeps the translations of a page that was replaced, but for its first 4 KiB, where pages are longer than that
+/// (`tlb_flush_page_by_mmuidx_async_0` in its `accel/tcg/cputlb.c`): what is executed is old then, though what is read is new.
+fn keeps_old() -> bool {
+    std::env::var_os("FOLIO_KEEPS_TRANSLATIONS").is_some()
+}
+
+/// The strategies whose code can be executed here.
+fn strategies() -> impl Iterator<Item = CodeStrategy> {
+    [CodeStrategy::Dual, CodeStrategy::Toggle]
+        .into_iter()
+        .filter(|&strategy| strategy != CodeStrategy::Toggle || !keeps_old())
+}
+
+/// One area for each of these strategies that there is here.
 fn areas(test: &str, capacity: usize) -> Vec<CodeMemory> {
-    let all = [CodeStrategy::Dual, CodeStrategy::Toggle].into_iter().filter_map(|strategy| {
+    if keeps_old() {
+        skipped(test, "Toggle: the emulator executes what was replaced");
+    }
+    let all = strategies().filter_map(|strategy| {
         let made = CodeOptions::new(capacity).strategy(strategy).map();
         made.inspect_err(|error| skipped(test, &format!("{strategy:?}: {error}"))).ok()
     });
@@ -199,8 +215,9 @@ proptest! {
     #[test]
     fn code_beside_a_model(steps in proptest::collection::vec(step(), 1..60)) {
         if can_run("code_beside_a_model") {
-            beside_a_model(CodeStrategy::Dual, steps.clone())?;
-            beside_a_model(CodeStrategy::Toggle, steps)?;
+            for strategy in strategies() {
+                beside_a_model(strategy, steps.clone())?;
+            }
         }
     }
 }
