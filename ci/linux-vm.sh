@@ -31,6 +31,8 @@ if [ $# -gt 0 ]; then
     done
 fi
 arch=${machine%-*} sources= flaw=
+# QEMU goes on executing what lay behind the first 4 KiB of a larger page that is another now.
+keeps="export FOLIO_KEEPS_TRANSLATIONS=1"
 case $machine in
     x86_64)
         debian=amd64 image=linux-image-amd64 qemu="qemu-system-x86_64 -accel tcg -cpu max" console=ttyS0
@@ -41,14 +43,13 @@ case $machine in
         debian=arm64 image=linux-image-arm64 console=ttyAMA0
         # Debian 12 has no kernel with pages of 16 KiB.
         [ "$machine" = aarch64 ] || { image=linux-image-arm64-16k sources="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"; }
-        # QEMU goes on executing what lies behind the first 4 KiB of a larger page that was replaced.
-        [ "$machine" = aarch64 ] || flaw="export FOLIO_KEEPS_TRANSLATIONS=1"
+        [ "$machine" = aarch64 ] || flaw=$keeps
         qemu="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on"
         target=aarch64-unknown-linux-gnu strip=aarch64-linux-gnu-strip
         packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross
         ;;
     powerpc64le)
-        debian=ppc64el image=linux-image-powerpc64le qemu="qemu-system-ppc64 -M pseries -cpu POWER9" console=hvc0
+        debian=ppc64el image=linux-image-powerpc64le qemu="qemu-system-ppc64 -M pseries -cpu POWER9" console=hvc0 flaw=$keeps
         target=powerpc64le-unknown-linux-gnu strip=powerpc64le-linux-gnu-strip
         packages qemu-system-ppc gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross
         ;;

@@ -42,25 +42,9 @@ fn can_run(test: &str) -> bool {
     returning(1).is_some()
 }
 
-/// QEMU 7.2 keeps the translations of a page that was replaced, but for its first 4 KiB, where pages are longer than that
-/// (`tlb_flush_page_by_mmuidx_async_0` in its `accel/tcg/cputlb.c`): what is executed is old then, though what is read is new.
-fn keeps_old() -> bool {
-    std::env::var_os("FOLIO_KEEPS_TRANSLATIONS").is_some()
-}
-
-/// The strategies whose code can be executed here.
-fn strategies() -> impl Iterator<Item = CodeStrategy> {
-    [CodeStrategy::Dual, CodeStrategy::Toggle]
-        .into_iter()
-        .filter(|&strategy| strategy != CodeStrategy::Toggle || !keeps_old())
-}
-
-/// One area for each of these strategies that there is here.
+/// One area for each strategy that there is here.
 fn areas(test: &str, capacity: usize) -> Vec<CodeMemory> {
-    if keeps_old() {
-        skipped(test, "Toggle: the emulator executes what was replaced");
-    }
-    let all = strategies().filter_map(|strategy| {
+    let all = [CodeStrategy::Dual, CodeStrategy::Toggle].into_iter().filter_map(|strategy| {
         let made = CodeOptions::new(capacity).strategy(strategy).map();
         made.inspect_err(|error| skipped(test, &format!("{strategy:?}: {error}"))).ok()
     });
@@ -76,16 +60,29 @@ fn function(code: &CodeMemory, number: u32, len: usize) -> CodePiece {
     draft.publish().unwrap()
 }
 
+/// The number that a piece returns.
+///
+/// QEMU 7.2 keeps what it has made of a page that was replaced or unmapped, but for its first 4 KiB, where pages are longer than that
+/// (`tlb_flush_page_by_mmuidx_async_0` in its `accel/tcg/cputlb.c`): what it executes there is old, though what is read is new.
+/// So there the function is read.
 fn call(piece: &CodePiece) -> u32 {
+    if piece.address().addr() % page::size() >= 4096 && std::env::var_os("FOLIO_KEEPS_TRANSLATIONS").is_some()
+    {
+        let found = begin(piece);
+        let is_it = |&number: &u32| returning(number).unwrap() == found;
+        return (0..0x8000).find(is_it).expect("no such function");
+    }
     // SAFETY: a function of this type.
     let function: FnRef<'_, Number> = unsafe { piece.get_fn(0) }.unwrap();
     function.call(())
 }
 
-/// What is at its start, as data.
-fn begin(piece: &CodePiece) -> [u8; 8] {
-    // SAFETY: published code can be read, and has as many bytes.
-    unsafe { piece.address().cast::<[u8; 8]>().read() }
+/// What is at its start, as data: as many bytes as the functions of this processor have.
+fn begin(piece: &CodePiece) -> Vec<u8> {
+    let len = returning(0).unwrap().len();
+    assert!(len <= piece.len());
+    // SAFETY: published code can be read, and nobody writes to it meanwhile.
+    unsafe { std::slice::from_raw_parts(piece.address(), len) }.to_vec()
 }
 
 /// Whether the system shows a page of these that can be written and executed.
@@ -102,7 +99,7 @@ fn functions_of_all_sizes_run() {
     if !can_run(TEST) {
         return;
     }
-    for code in areas(TEST, 4 << 20) {
+    for code in areas(TEST, 1024 * page::size()) {
         let sizes = [8, 64, 100, 1000, 4096, 10_000, 65_536, page::size(), 3 * page::size() + 1];
         let pieces: Vec<_> =
             (1..200).map(|number| (number, function(&code, number, sizes[number as usize % 9]))).collect();
@@ -215,9 +212,8 @@ proptest! {
     #[test]
     fn code_beside_a_model(steps in proptest::collection::vec(step(), 1..60)) {
         if can_run("code_beside_a_model") {
-            for strategy in strategies() {
-                beside_a_model(strategy, steps.clone())?;
-            }
+            beside_a_model(CodeStrategy::Dual, steps.clone())?;
+            beside_a_model(CodeStrategy::Toggle, steps)?;
         }
     }
 }
