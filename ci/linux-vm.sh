@@ -6,7 +6,7 @@
 #   ci/linux-vm.sh aarch64-16k   pages of 16 KiB, on Linux 6.12 of Debian 13: PROCMAP_QUERY, but no guard advice
 #   ci/linux-vm.sh powerpc64le   pages of 64 KiB
 #
-# Names of tests behind it ("lib" for those inside the library) let it run these alone.
+# Names of tests behind it ("lib" for those inside the library, an example's for those inside it) let it run these alone.
 #
 # The machine holds the statically linked tests and busybox, runs them one after the other and powers itself off. The
 # doc-tests and the tool's tests stay outside; FOLIO_TEST_ROUNDS shortens the long tests.
@@ -21,7 +21,13 @@ wanted=(--lib --tests)
 if [ $# -gt 0 ]; then
     wanted=()
     for name in "$@"; do
-        [ "$name" = lib ] && wanted+=(--lib) || wanted+=(--test "$name")
+        if [ "$name" = lib ]; then
+            wanted+=(--lib)
+        elif [ -f "examples/$name.rs" ]; then
+            wanted+=(--example "$name")
+        else
+            wanted+=(--test "$name")
+        fi
     done
 fi
 arch=${machine%-*} sources=

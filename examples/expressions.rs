@@ -157,7 +157,7 @@ const END: &[u8] = &[0x58, 0xc3]; // pop rax; ret
 fn assemble(expression: &Expression, code: &mut Vec<u8>) {
     /// str x9, [sp, #-16]!
     const PUSH: u32 = 0xf81f_0fe9;
-    let mut emit = |instruction: u32, code: &mut Vec<u8>| code.extend(instruction.to_le_bytes());
+    let emit = |instruction: u32, code: &mut Vec<u8>| code.extend(instruction.to_le_bytes());
     match expression {
         Expression::Number(number) => {
             let bits = number.to_le_bytes();

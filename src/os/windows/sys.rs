@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 use windows_sys::Win32::Foundation::{
     CloseHandle, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT,
     ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY,
-    ERROR_PARTIAL_COPY, GetLastError, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+    ERROR_PARTIAL_COPY, GetLastError, HANDLE, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, FlushFileBuffers, GetFileSizeEx, GetFileType};
 use windows_sys::Win32::System::Diagnostics::Debug::{
@@ -333,10 +333,10 @@ pub(super) fn create_memory(len: usize, protection: u32) -> Result<Handle, Code>
     Code::injected("CreateFileMapping")?;
     let len = u64::try_from(len).unwrap_or(u64::MAX);
     let half = |shift| u32::try_from(len.wrapping_shr(shift) & 0xffff_ffff).unwrap_or(0);
-    // SAFETY: as above; of no file (MSDN, CreateFileMapping).
-    let section = unsafe {
-        CreateFileMappingW(INVALID_HANDLE_VALUE, ptr::null(), protection, half(32), half(0), ptr::null())
-    };
+    let none = windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
+    // SAFETY: of no file; without attributes and without a name nothing is read (MSDN, CreateFileMapping).
+    let section =
+        unsafe { CreateFileMappingW(none, ptr::null(), protection, half(32), half(0), ptr::null()) };
     if section.is_null() { Err(Code::last()) } else { Ok(Handle(section)) }
 }
 
