@@ -74,6 +74,12 @@ fn call(piece: &CodePiece) -> u32 {
     function.call(())
 }
 
+/// What is at its start, as data.
+fn begin(piece: &CodePiece) -> [u8; 8] {
+    // SAFETY: published code can be read, and has as many bytes.
+    unsafe { piece.address().cast::<[u8; 8]>().read() }
+}
+
 /// By these no page ever grants writing and executing at once.
 const APART: [CodeStrategy; 2] = [CodeStrategy::Dual, CodeStrategy::Toggle];
 
@@ -189,7 +195,7 @@ fn beside_a_model(strategy: CodeStrategy, steps: Vec<Step>) -> Result<(), TestCa
             }
         }
         for (number, piece) in &pieces {
-            prop_assert_eq!(call(piece), *number);
+            prop_assert_eq!(call(piece), *number, "{:?}: {:x?}", strategy, begin(piece));
         }
         prop_assert!(!is_both(&code));
         let usage = code.usage();

@@ -60,7 +60,7 @@ on_linux! {
     /// Where there is to be no file in memory, the kernel doubles a mapping.
     #[test]
     fn without_files_a_mapping_is_doubled() {
-        let dual = || CodeOptions::new(1 << 16).strategy(CodeStrategy::Dual).map();
+        let dual = || CodeOptions::new(16 * page::size()).strategy(CodeStrategy::Dual).map();
         for call in ["memfd_create", "ftruncate"] {
             let (made, failed) = inject::fail_from(Some(call), 0, libc::EACCES, dual);
             assert!(failed);
