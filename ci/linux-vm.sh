@@ -101,7 +101,7 @@ programs=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executa
 case "$machine ${*:-code_by_thread}" in
     x86_64*code_by_thread*)
         built=$(cargo test --target "$target" -p folio --no-default-features --features std,allow_exec \
-            --test code_by_thread --test code_memory --no-run --message-format=json)
+            --lib --test code_by_thread --test code_memory --no-run --message-format=json)
         more=$(grep '"profile":{[^}]*"test":true' <<<"$built" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)
         ;;
     *) more= ;;
@@ -136,7 +136,11 @@ cd /tmp
 failed=0
 for test in /t/*; do
     echo "     Running \$test"
-    \$test || failed=1
+    case \$test in
+        # Of the library's own, what is different.
+        /t/folio-xw) \$test code:: || failed=1 ;;
+        *) \$test || failed=1 ;;
+    esac
 done
 [ ! -f /tmp/skipped ] || sed 's/^/SKIPPED /' /tmp/skipped
 echo "FAILED=\$failed"

@@ -74,14 +74,14 @@ impl fmt::Display for TransparentHugePages {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Capabilities {
-    found: Found,
+    found: Abilities,
     #[cfg(all(feature = "allow_exec", feature = "std"))]
     code: crate::code::Allowed,
 }
 
 /// What floor 1 finds out.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Found {
+pub(crate) struct Abilities {
     pub(crate) query_method: QueryMethod,
     pub(crate) other_processes: bool,
     pub(crate) usage: bool,

@@ -19,6 +19,7 @@
 //! | memory that others can take away | [`fault::RawMemory`], [`Pages::try_copy_to`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
 //! | a vector whose elements stay where they are, and whose memory goes when it is told to | `PagedVec` |
+//! | functions that are made while the program runs | `CodeMemory`, `FnRef` (feature `allow_exec`) |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
 //! | page sizes and boundaries | [`page`] |
 //! | what this system can do, and its limits | [`Capabilities`], [`Limits`] |
@@ -195,6 +196,7 @@ pub mod fuzzing {
     pub use crate::os::fuzz::*;
 }
 
-#[cfg(doctest)]
+// With the feature that one of them needs.
+#[cfg(all(doctest, feature = "allow_exec"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;

@@ -89,6 +89,25 @@ fn one(bench: &mut Bench) {
         ],
     );
     unmap(place, PAGE);
+    if let Some(key) = by_key() {
+        bench.group(
+            "publish and drop a function of 4 KiB, ProtectionKey".to_owned(),
+            vec![
+                Contender::new("limit: memcpy", || write(black_box(data), &bytes)),
+                Contender::new("folio::CodeMemory", || publish(&key, &bytes)),
+            ],
+        );
+    }
+}
+
+/// By name, for in a workspace that is built whole there is no such strategy.
+fn by_key() -> Option<CodeMemory> {
+    let strategy = CodeStrategy::all().iter().find(|strategy| strategy.to_string() == "protection key");
+    let made = strategy.and_then(|&strategy| CodeOptions::new(1 << 20).strategy(strategy).map().ok());
+    if made.is_none() {
+        println!("no protection keys for code here");
+    }
+    made
 }
 
 fn many(bench: &mut Bench) {
@@ -174,5 +193,15 @@ fn patch(bench: &mut Bench) {
             Contender::aiming("folio::CodePiece::patch", 1.1, || patch(&toggle)),
         ],
     );
+    if let Some(key) = by_key() {
+        let key = publish(&key, &[RETURN; 64]);
+        bench.group(
+            "patch an instruction, ProtectionKey".to_owned(),
+            vec![
+                Contender::new("limit: a store", || write(black_box(data), black_box(&[RETURN; 4]))),
+                Contender::new("folio::CodePiece::patch", || patch(&key)),
+            ],
+        );
+    }
     unmap(place, PAGE);
 }

@@ -14,9 +14,9 @@ const TRIES: usize = 16;
 /// What is given back joins its neighbours at once, so that no two holes touch.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    /// Where holes begin, and how long they are.
+    /// Where holes end, and where they begin: pieces are taken from their fronts, so that the end is what stays.
     holes: BTreeMap<usize, usize>,
-    /// The same, by length.
+    /// Their lengths, and where they end.
     lengths: BTreeSet<(usize, usize)>,
     capacity: usize,
     free: usize,
@@ -31,23 +31,12 @@ impl Pieces {
     /// All of it free. What is left of `capacity` behind whole granules is not used.
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity & !(GRANULE.saturating_sub(1));
-        let mut all = Self { holes: BTreeMap::new(), lengths: BTreeSet::new(), capacity, free: 0 };
-        all.insert(0, capacity);
-        all
-    }
-
-    fn insert(&mut self, start: usize, len: usize) {
-        if len > 0 {
-            self.holes.insert(start, len);
-            self.lengths.insert((len, start));
-            self.free = self.free.saturating_add(len);
+        let mut all = Self { holes: BTreeMap::new(), lengths: BTreeSet::new(), capacity, free: capacity };
+        if capacity > 0 {
+            all.holes.insert(capacity, 0);
+            all.lengths.insert((capacity, capacity));
         }
-    }
-
-    fn remove(&mut self, start: usize, len: usize) {
-        self.holes.remove(&start);
-        self.lengths.remove(&(len, start));
-        self.free = self.free.saturating_sub(len);
+        all
     }
 
     /// Where a piece of `len` bytes, on a multiple of `align` (a power of two), has room; `None` where there is none.
@@ -55,52 +44,64 @@ impl Pieces {
         let len = rounded(len)?;
         let mask = align.max(GRANULE).checked_sub(1)?;
         let begin = |start: usize| Some(start.checked_add(mask)? & !mask);
-        let fits = |&(hole, start): &(usize, usize)| {
-            begin(start).is_some_and(|first| {
-                let skipped = first.saturating_sub(start);
-                skipped.checked_add(len).is_some_and(|needed| needed <= hole)
-            })
+        let fits = |&(hole, end): &(usize, usize)| {
+            begin(end.saturating_sub(hole))
+                .and_then(|first| first.checked_add(len))
+                .is_some_and(|last| last <= end)
         };
         // In a hole so much longer it fits wherever the hole begins.
         let surely = len.checked_add(mask & !(GRANULE.saturating_sub(1)))?;
-        let near = self.lengths.range((len, 0)..(surely, 0)).take(TRIES).find(|hole| fits(hole));
-        let &(hole, start) = match near {
+        let close = || self.lengths.range((len, 0)..(surely, 0));
+        let &(hole, end) = match close().take(TRIES).find(|hole| fits(hole)) {
             Some(found) => found,
             // Behind the tries, what surely fits; and if there is no such hole, whatever does.
-            None => self
-                .lengths
-                .range((surely, 0)..)
-                .next()
-                .or_else(|| self.lengths.range((len, 0)..(surely, 0)).find(|hole| fits(hole)))?,
+            None => self.lengths.range((surely, 0)..).next().or_else(|| close().find(|hole| fits(hole)))?,
         };
+        let start = end.saturating_sub(hole);
         let first = begin(start)?;
-        self.remove(start, hole);
-        self.insert(start, first.saturating_sub(start));
-        let end = first.saturating_add(len);
-        self.insert(end, start.saturating_add(hole).saturating_sub(end));
+        let after = first.saturating_add(len);
+        self.lengths.remove(&(hole, end));
+        // What is behind the piece keeps its end; what alignment left before it is a hole of its own.
+        match self.holes.get_mut(&end) {
+            Some(begins) if after < end => {
+                *begins = after;
+                self.lengths.insert((end.saturating_sub(after), end));
+            }
+            _ => drop(self.holes.remove(&end)),
+        }
+        if start < first {
+            self.holes.insert(first, start);
+            self.lengths.insert((first.saturating_sub(start), first));
+        }
+        self.free = self.free.saturating_sub(len);
         Some(first)
     }
 
     /// Makes a piece free that [`take`](Self::take) gave for this length. Gives the hole in which it is now.
     pub(super) fn give(&mut self, start: usize, len: usize) -> core::ops::Range<usize> {
-        let mut hole = start..start.saturating_add(rounded(len).unwrap_or(0));
-        if let Some((&below, &len)) = self.holes.range(..start).next_back() {
-            if below.saturating_add(len) == start {
-                self.remove(below, len);
-                hole.start = below;
+        let len = rounded(len).unwrap_or(0);
+        let mut hole = start..start.saturating_add(len);
+        self.free = self.free.saturating_add(len);
+        if let Some(below) = self.holes.remove(&start) {
+            self.lengths.remove(&(start.saturating_sub(below), start));
+            hole.start = below;
+        }
+        if let Some((&end, begins)) = self.holes.range_mut(hole.end..).next() {
+            if *begins == hole.end {
+                *begins = hole.start;
+                self.lengths.remove(&(end.saturating_sub(hole.end), end));
+                self.lengths.insert((end.saturating_sub(hole.start), end));
+                return hole.start..end;
             }
         }
-        if let Some(&len) = self.holes.get(&hole.end) {
-            self.remove(hole.end, len);
-            hole.end = hole.end.saturating_add(len);
-        }
-        self.insert(hole.start, hole.end.saturating_sub(hole.start));
+        self.holes.insert(hole.end, hole.start);
+        self.lengths.insert((hole.end.saturating_sub(hole.start), hole.end));
         hole
     }
 
     /// All holes, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = core::ops::Range<usize>> + '_ {
-        self.holes.iter().map(|(&start, &len)| start..start.saturating_add(len))
+        self.holes.iter().map(|(&end, &start)| start..end)
     }
 
     pub(super) fn capacity(&self) -> usize {

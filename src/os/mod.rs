@@ -7,7 +7,7 @@
 //! granularity() -> usize                        what new mappings are aligned to
 //! huge_page_sizes() -> Option<PageSizes>        that a mapping can ask for; None: cannot be found out for now
 //! transparent_page_sizes() -> Option<PageSizes> that the system gives by itself
-//! capabilities() -> Found
+//! capabilities() -> Abilities
 //! limits() -> Result<Limits, Failure>           all but the number of mappings
 //! process_id() -> u32
 //! os_str(&[u8]) -> &OsStr                       with `std`: the name of a backing as the system's string

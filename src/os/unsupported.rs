@@ -1,7 +1,7 @@
 //! Systems without a backend: everything compiles, and says so.
 
 use crate::advice::Advice;
-use crate::capabilities::{Found, Limits, QueryMethod};
+use crate::capabilities::{Abilities, Limits, QueryMethod};
 use crate::error::{ErrorKind, Failure};
 use crate::os::NotDiscarded;
 use crate::os::{File, FileFacts, Request};
@@ -33,8 +33,8 @@ pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(PageSizes::EMPTY)
 }
 
-pub(crate) fn capabilities() -> Found {
-    Found {
+pub(crate) fn capabilities() -> Abilities {
+    Abilities {
         query_method: QueryMethod::Unsupported,
         other_processes: false,
         usage: false,

@@ -231,7 +231,7 @@ impl CodeMemory {
                 failure.detail("no part of the code memory that is free is so long on such a boundary")
             })
         })?;
-        let room = Room { memory: self.inner.clone(), start, len, taken };
+        let room = Room { memory: self.inner.clone(), start, len, taken, published: false };
         drop(state);
         CodeDraft::new(room)
     }
@@ -368,6 +368,8 @@ struct Room {
     len: usize,
     /// As was taken: more, if it is not to share its last page.
     taken: usize,
+    /// Whether it is counted among the pieces.
+    published: bool,
 }
 
 impl Room {
@@ -387,7 +389,14 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.memory.state().pieces.give(self.start, self.taken);
+        let mut state = self.memory.state();
+        if self.published {
+            state.published = state.published.saturating_sub(1);
+            if let Area::Toggle(_) = self.memory.area {
+                state.pages.withdraw(self.pages());
+            }
+        }
+        state.pieces.give(self.start, self.taken);
     }
 }
 

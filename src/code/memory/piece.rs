@@ -22,7 +22,8 @@ pub struct CodePiece {
 }
 
 impl CodePiece {
-    pub(super) fn of(room: Room) -> Self {
+    pub(super) fn of(mut room: Room) -> Self {
+        room.published = true;
         Self { room }
     }
 
@@ -150,17 +151,6 @@ pub(super) unsafe fn store(to: NonNull<u8>, bytes: &[u8]) {
         part.copy_from_slice(bytes);
     }
     word.store(usize::from_ne_bytes(value), Ordering::Release);
-}
-
-impl Drop for CodePiece {
-    fn drop(&mut self) {
-        let mut state = self.room.memory.state();
-        state.published = state.published.saturating_sub(1);
-        if let Area::Toggle(_) = self.room.memory.area {
-            state.pages.withdraw(self.room.pages());
-        }
-        // The room goes back when the fields are dropped.
-    }
 }
 
 impl fmt::Debug for CodePiece {

@@ -37,7 +37,7 @@ on_linux! {
     /// Trap: an error after a successful `mmap` leaked the mapping.
     #[test]
     fn an_area_is_whole_or_nothing_of_it_is_left() {
-        for strategy in STRATEGIES {
+        for &strategy in CodeStrategy::all() {
             for code in CODES {
                 for nth in 0.. {
                     let make = || CodeOptions::new(1 << 16).strategy(strategy).map();

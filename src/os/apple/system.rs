@@ -1,7 +1,7 @@
 //! What the machine and the process have: page sizes, capabilities, limits.
 
 use super::sys;
-use crate::capabilities::{Found, Limits, QueryMethod};
+use crate::capabilities::{Abilities, Limits, QueryMethod};
 use crate::error::Failure;
 use crate::page::PageSizes;
 use core::mem::offset_of;
@@ -34,8 +34,8 @@ pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(PageSizes::EMPTY)
 }
 
-pub(crate) fn capabilities() -> Found {
-    Found {
+pub(crate) fn capabilities() -> Abilities {
+    Abilities {
         query_method: QueryMethod::Native,
         other_processes: cfg!(target_os = "macos"),
         usage: true,

@@ -6,7 +6,7 @@ use super::listed::freebsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
 use super::listed::walk::{self, Entry};
-use crate::capabilities::{Found, Limits, QueryMethod, TransparentHugePages};
+use crate::capabilities::{Abilities, Limits, QueryMethod, TransparentHugePages};
 use crate::error::Failure;
 use crate::page::PageSizes;
 use alloc::vec::Vec;
@@ -52,8 +52,8 @@ pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(sys::larger_page_sizes())
 }
 
-pub(crate) fn capabilities() -> Found {
-    Found {
+pub(crate) fn capabilities() -> Abilities {
+    Abilities {
         query_method: QueryMethod::List,
         other_processes: true,
         usage: true,

@@ -8,7 +8,7 @@ mod files;
 use super::listed::illumos as layout;
 use super::listed::sys;
 use super::listed::walk::{self, Entry, Listed, Scratch};
-use crate::capabilities::{Found, Limits, QueryMethod};
+use crate::capabilities::{Abilities, Limits, QueryMethod};
 use crate::error::Failure;
 use crate::page::PageSizes;
 use crate::region::{Backing, BackingKind, Detail};
@@ -57,8 +57,8 @@ pub(crate) fn huge_page_sizes() -> Option<PageSizes> {
     Some(sys::larger_page_sizes())
 }
 
-pub(crate) fn capabilities() -> Found {
-    Found {
+pub(crate) fn capabilities() -> Abilities {
+    Abilities {
         query_method: QueryMethod::List,
         other_processes: true,
         usage: true,

@@ -2,7 +2,7 @@
 
 use super::procmap::Want;
 use super::{Method, forced, kept, sys};
-use crate::capabilities::{Found, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
+use crate::capabilities::{Abilities, HugePages, Limits, Overcommit, QueryMethod, TransparentHugePages};
 use crate::error::Failure;
 use crate::page::{PageSize, PageSizes};
 use alloc::ffi::CString;
@@ -87,7 +87,7 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
     from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
-pub(crate) fn capabilities() -> Found {
+pub(crate) fn capabilities() -> Abilities {
     // Whether anything is mapped at this address does not matter, only whether there is an answer.
     let answer = kept::ask(0, Want::Covering, kept::Verify::Sampled, None);
     let mut buffer = [0; 64];
@@ -104,7 +104,7 @@ pub(crate) fn capabilities() -> Found {
             }
         });
     let unavailable = matches!(answer, kept::Answer::Unavailable) || forced() == Some(Method::Text);
-    Found {
+    Abilities {
         query_method: if unavailable { QueryMethod::Text } else { QueryMethod::Ioctl },
         other_processes: sys::open(c"/proc/self/maps").is_ok(),
         usage: sys::open(c"/proc/self/smaps").is_ok(),

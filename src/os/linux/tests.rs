@@ -73,7 +73,7 @@ fn replace(number: i32, file: &File) {
 }
 
 fn ioctl_is_there() -> bool {
-    matches!(crate::Found::probe().query_method(), crate::QueryMethod::Ioctl)
+    matches!(crate::Capabilities::probe().query_method(), crate::QueryMethod::Ioctl)
 }
 
 fn skip(test: &str, why: &str) {
@@ -596,7 +596,7 @@ fn where_the_ioctl_is_forbidden_the_text_answers() {
             assert!(first.unwrap().is_writable());
             let ((), calls) = inject::calls_of(|| assert!(query(&raw const local).unwrap().is_writable()));
             assert!(!calls.contains(&"ioctl"), "{calls:?}");
-            assert_eq!(crate::Found::probe().query_method(), crate::QueryMethod::Text);
+            assert_eq!(crate::Capabilities::probe().query_method(), crate::QueryMethod::Text);
             0
         });
         assert_eq!(exit, 0);

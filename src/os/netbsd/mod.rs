@@ -7,7 +7,7 @@ use super::listed::netbsd as layout;
 use super::listed::sys::{self, Errno};
 use super::listed::sysctl::{self, Life, Processes};
 use super::listed::walk::{self, Entry};
-use crate::capabilities::{Found, Limits, QueryMethod};
+use crate::capabilities::{Abilities, Limits, QueryMethod};
 use crate::error::Failure;
 use alloc::vec::Vec;
 use core::ffi::c_int;
@@ -52,8 +52,8 @@ pub(crate) type Target = sysctl::Target<Native>;
 /// A walk over the regions that overlap a range. Allocates one buffer for the list, one for names.
 pub(crate) type Walk = walk::Walk<Target>;
 
-pub(crate) fn capabilities() -> Found {
-    Found {
+pub(crate) fn capabilities() -> Abilities {
+    Abilities {
         query_method: QueryMethod::List,
         other_processes: true,
         usage: false,

@@ -1,6 +1,6 @@
 //! What the machine and the process have: page sizes, capabilities, limits.
 
-use crate::capabilities::{Found, Limits, Overcommit, QueryMethod};
+use crate::capabilities::{Abilities, Limits, Overcommit, QueryMethod};
 use crate::error::Failure;
 use crate::page::PageSizes;
 use crate::range::{index, wide};
@@ -46,8 +46,8 @@ pub(crate) fn transparent_page_sizes() -> Option<PageSizes> {
     Some(PageSizes::EMPTY)
 }
 
-pub(crate) fn capabilities() -> Found {
-    Found {
+pub(crate) fn capabilities() -> Abilities {
+    Abilities {
         query_method: QueryMethod::Native,
         other_processes: true,
         usage: true,
