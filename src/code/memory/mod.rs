@@ -57,8 +57,9 @@ use toggle::Toggle;
 /// | publish | none | 2; on Linux 4 if it shares a page with what is published; 1 if of whole pages | none |
 /// | patch | none | 4 on Linux, 2 elsewhere | none |
 ///
-/// And the flush with publishing and patching. Where this thread's system calls are filtered (Linux: seccomp), a child process tries each strategy
-/// before it is chosen, which takes as long as a `fork` does: see [`CodeOptions::without_trial`].
+/// And the flush with publishing and patching. On Linux, making the area also takes the four calls to read a file of `/proc`, and where it says that this
+/// thread's system calls are filtered (seccomp), a child process that tries first, which takes as long as a `fork` does: see
+/// [`CodeOptions::without_trial`].
 ///
 /// The flush: see [`Pages::flush_icache`](crate::Pages::flush_icache). Finding room takes some 100 nanoseconds.
 ///
