@@ -67,6 +67,7 @@ fn one(bench: &mut Bench) {
     let bytes = vec![RETURN; PAGE];
     // In the middle of a mapping, behind code, as a function is.
     let around = anonymous(1 << 20);
+    write(around, &[RETURN; 16]);
     protect(around, 1 << 20, libc::PROT_NONE);
     protect(around, PAGE, libc::PROT_READ | libc::PROT_EXEC);
     let place = around.wrapping_byte_add(PAGE);
