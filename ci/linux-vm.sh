@@ -30,7 +30,9 @@ if [ $# -gt 0 ]; then
         fi
     done
 fi
-arch=${machine%-*} sources=
+arch=${machine%-*} sources= flaw=
+# QEMU goes on executing what lay behind the first 4 KiB of a larger page that is another now.
+keeps="export FOLIO_KEEPS_TRANSLATIONS=1"
 case $machine in
     x86_64)
         debian=amd64 image=linux-image-amd64 qemu="qemu-system-x86_64 -accel tcg -cpu max" console=ttyS0
@@ -41,12 +43,13 @@ case $machine in
         debian=arm64 image=linux-image-arm64 console=ttyAMA0
         # Debian 12 has no kernel with pages of 16 KiB.
         [ "$machine" = aarch64 ] || { image=linux-image-arm64-16k sources="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main"; }
+        [ "$machine" = aarch64 ] || flaw=$keeps
         qemu="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on"
         target=aarch64-unknown-linux-gnu strip=aarch64-linux-gnu-strip
         packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross
         ;;
     powerpc64le)
-        debian=ppc64el image=linux-image-powerpc64le qemu="qemu-system-ppc64 -M pseries -cpu POWER9" console=hvc0
+        debian=ppc64el image=linux-image-powerpc64le qemu="qemu-system-ppc64 -M pseries -cpu POWER9" console=hvc0 flaw=$keeps
         target=powerpc64le-unknown-linux-gnu strip=powerpc64le-linux-gnu-strip
         packages qemu-system-ppc gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross
         ;;
@@ -128,6 +131,7 @@ mount -t tmpfs shm /dev/shm
 ifconfig lo up
 uname -a
 export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-5} PROPTEST_CASES=32 RUST_BACKTRACE=0
+$flaw
 cd /tmp
 failed=0
 for test in /t/*; do

@@ -198,6 +198,7 @@ impl CodeMemory {
     /// # Errors
     ///
     /// [`ErrorKind::Exhausted`]: no hole is long enough ([`usage`](Self::usage) tells how long the longest one is), or no memory is left for it.
+    /// [`ErrorKind::NotPermitted`]: another process made it; see [`CodeStrategy::Dual`].
     pub fn draft(&self, len: usize) -> Result<CodeDraft> {
         self.draft_aligned(len, 1)
     }
@@ -212,6 +213,7 @@ impl CodeMemory {
         if !align.is_power_of_two() || align > page::size() {
             return Err(failed(Failure::invalid("the alignment is no power of two, or more than a page")));
         }
+        self.inner.may_write().map_err(failed)?;
         let mut state = self.inner.state();
         let exclusive = matches!(self.inner.area, Area::Toggle(_)) && !state.pages.may_share();
         // A page of its own, where a page that holds code cannot be written to any more.
@@ -268,6 +270,7 @@ impl CodeMemory {
     /// [`ErrorKind::System`], [`ErrorKind::Exhausted`]: the system refused one; those before it are given back.
     pub fn trim(&self) -> Result<usize> {
         let failed = |failure: Failure| failure.during(Operation::Decommit, Some(self.inner.range()), None);
+        self.inner.may_write().map_err(failed)?;
         let size = page::size();
         let mut state = self.inner.state();
         let State { pieces, pages: book, .. } = &mut *state;
@@ -339,6 +342,14 @@ impl Inner {
             Area::Dual(dual) => dual.range(),
             #[cfg(not(feature = "deny_xw"))]
             Area::ByThread(area) => area.range(),
+        }
+    }
+
+    /// Whether this process may write to it.
+    fn may_write(&self) -> core::result::Result<(), Failure> {
+        match &self.area {
+            Area::Dual(dual) => dual.is_ours(),
+            _ => Ok(()),
         }
     }
 
