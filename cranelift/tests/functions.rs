@@ -4,6 +4,7 @@ mod common;
 
 use common::{assert_nothing_writable_is_executable, grants};
 use folio_cranelift::{FIRST_PRIMES, Jit, Provider, mixed};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const CAPACITY: usize = 16 << 20;
 
@@ -39,6 +40,14 @@ fn they_compute() {
     }
 }
 
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A function takes the place of another, again and again, while other threads call whichever it is.
 #[test]
 fn they_are_swapped() {
@@ -46,12 +55,15 @@ fn they_are_swapped() {
         let mut jit = jit(provider);
         let functions = jit.functions().unwrap();
         assert_eq!((functions.swapped)(5), 6);
+        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            // Nobody waits for what does not come, if something fails here.
+            let _ends = Ends(&over);
             let callers: Vec<_> = (0..2)
                 .map(|_| {
                     scope.spawn(|| {
                         let mut last = 0;
-                        while last < 200 {
+                        while last < 200 && !over.load(Ordering::Relaxed) {
                             let now = (functions.swapped)(0);
                             assert!((last..=200).contains(&now), "{now} after {last}");
                             last = now;
