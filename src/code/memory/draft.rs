@@ -1,6 +1,6 @@
 //! Code that is being written.
 
-use super::toggle::{self, Write};
+use super::toggle::{self, Toggle, Write};
 use super::{Area, CodeMemory, CodePiece, Inner, Room, flush};
 use crate::error::{Error, ErrorKind, Failure, Operation, Result};
 use alloc::collections::BTreeSet;
@@ -71,7 +71,7 @@ impl CodeDraft {
     ///
     /// # Errors
     ///
-    /// The draft comes back with each.
+    /// The draft comes back with each. (After two refusals in a row, and without any memory, it may have no bytes to be seen any more.)
     ///
     /// - [`ErrorKind::NotPermitted`]: a policy forbids it; see [`Pages::make_exec`](crate::Pages::make_exec).
     /// - [`ErrorKind::Exhausted`]: no memory, or no mapping, is left.
@@ -80,11 +80,30 @@ impl CodeDraft {
         clippy::result_large_err,
         reason = "what was to be published comes back, and nothing is allocated for that"
     )]
-    pub fn publish(self) -> core::result::Result<CodePiece, (Self, Error)> {
-        match publish(&self.room.memory, core::slice::from_ref(&self)) {
+    pub fn publish(mut self) -> core::result::Result<CodePiece, (Self, Error)> {
+        let memory = Arc::clone(&self.room.memory);
+        match publish(&memory, core::slice::from_mut(&mut self)) {
             Ok(()) => Ok(CodePiece::of(self.room)),
             Err(error) => Err((self, error)),
         }
+    }
+}
+
+impl CodeDraft {
+    /// After a refusal, when some pages may be executable already: those in which this is written are made such that it can be again; or it gets
+    /// a copy.
+    fn reopen(&mut self, area: &Toggle, book: &mut toggle::Book) {
+        let Bytes::There(first) = self.bytes else { return };
+        if area.open(book, self.room.pages()).is_ok() {
+            return;
+        }
+        let mut copy = Vec::new();
+        // Without memory none of it is seen any more: what is published then is what is there.
+        if copy.try_reserve_exact(self.room.len).is_ok() {
+            // SAFETY: the draft's bytes, which can be read in each state that the pages may be in.
+            copy.extend_from_slice(unsafe { core::slice::from_raw_parts(first.as_ptr(), self.room.len) });
+        }
+        self.bytes = Bytes::Apart(copy);
     }
 }
 
@@ -94,20 +113,18 @@ impl CodeDraft {
 )]
 pub(super) fn publish_all(
     memory: &CodeMemory,
-    drafts: Vec<CodeDraft>,
+    mut drafts: Vec<CodeDraft>,
 ) -> core::result::Result<Vec<CodePiece>, (Vec<CodeDraft>, Error)> {
-    match publish(&memory.inner, &drafts) {
+    match publish(&memory.inner, &mut drafts) {
         Ok(()) => Ok(drafts.into_iter().map(|draft| CodePiece::of(draft.room)).collect()),
         Err(error) => Err((drafts, error)),
     }
 }
 
 /// Lets drafts be executed, and counts them.
-fn publish(inner: &Arc<Inner>, drafts: &[CodeDraft]) -> Result<()> {
-    let failed = |failure: Failure| {
-        let range = if let [draft] = drafts { draft.room.range() } else { Some(inner.range()) };
-        failure.during(Operation::Publish, range, None)
-    };
+fn publish(inner: &Arc<Inner>, drafts: &mut [CodeDraft]) -> Result<()> {
+    let range = if let [draft] = &*drafts { draft.room.range() } else { Some(inner.range()) };
+    let failed = |failure: Failure| failure.during(Operation::Publish, range, None);
     if drafts.iter().any(|draft| !Arc::ptr_eq(&draft.room.memory, inner)) {
         return Err(failed(Failure::invalid("a draft is of another code memory")));
     }
@@ -116,14 +133,14 @@ fn publish(inner: &Arc<Inner>, drafts: &[CodeDraft]) -> Result<()> {
     let state = &mut *state;
     match &inner.area {
         Area::Dual(_) => {
-            for draft in drafts {
+            for draft in &*drafts {
                 // SAFETY: the bytes where they are executed can be read.
                 unsafe { flush(draft.room.code(), draft.room.len) }.map_err(failed)?;
             }
         }
         #[cfg(not(feature = "deny_xw"))]
         Area::ByThread(area) => {
-            for draft in drafts {
+            for draft in &*drafts {
                 // SAFETY: the draft's room, which is nobody else's; nothing of it is executed yet.
                 unsafe { area.write(draft.room.start, draft, super::by_thread::copy) };
                 // SAFETY: as above.
@@ -139,8 +156,13 @@ fn publish(inner: &Arc<Inner>, drafts: &[CodeDraft]) -> Result<()> {
                     Bytes::There(_) => None,
                 })
                 .collect();
-            area.write(&mut state.pages, &pages, &writes).map_err(failed)?;
-            for draft in drafts {
+            let book = &mut state.pages;
+            let done = area.write(book, &pages, &writes);
+            if done.is_err() {
+                drafts.iter_mut().for_each(|draft| draft.reopen(area, book));
+            }
+            done.map_err(failed)?;
+            for draft in &*drafts {
                 state.pages.publish(draft.room.pages());
             }
         }

@@ -23,7 +23,8 @@ pub enum CodeStrategy {
     /// chosen by the system.
     ///
     /// It is shared memory: a process that was forked has the same, and sees what its parent does with it. The child can execute what was published,
-    /// as long as the parent keeps it, and drafting, publishing, patching and trimming are errors there.
+    /// as long as the parent keeps it, and drafting, publishing, patching and trimming are errors there. A draft that was made before the
+    /// fork is the same bytes in both.
     Dual,
     /// The memory is mapped once, and can be written first and executed then. To write beside what is published, and to patch, its page
     /// is copied, and the copy put in its place at once (Linux; each such page is a mapping of its own then); elsewhere each piece has
@@ -46,7 +47,7 @@ pub enum CodeStrategy {
     #[cfg_attr(docsrs, doc(cfg(not(feature = "deny_xw"))))]
     ProtectionKey,
     /// The memory is mapped once, as `MAP_JIT`, which each thread may execute, or write: the thread that publishes may write, for as long as it
-    /// copies. (A signal handler that comes in between must not call generated code.)
+    /// copies, and executes when that is done, whatever it was doing before. (A signal handler that comes in between must not call generated code.)
     ///
     /// macOS on Apple's own processors: there it is what the system wants. Programs with the hardened runtime need the entitlement
     /// `com.apple.security.cs.allow-jit`, and must not have `com.apple.security.cs.jit-write-allowlist`, which forbids the calls that are used. The memory

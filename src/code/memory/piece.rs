@@ -8,6 +8,7 @@ use crate::code::{FnPointer, FnRef};
 use crate::error::ErrorKind;
 use crate::error::{Failure, Operation, Result};
 use crate::os;
+use crate::range::PageRange;
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -50,8 +51,9 @@ impl CodePiece {
     ///
     /// # Safety
     ///
-    /// As [`Pages::get_fn`](crate::Pages::get_fn): at `offset` begins a whole function of type `F`. The processor has been told of it by
-    /// publishing.
+    /// As [`Pages::get_fn`](crate::Pages::get_fn): at `offset` begins a whole function of type `F`. This thread's processor has been told of it by
+    /// publishing; for what others have to do that may have executed what was in its place before, see
+    /// [`Pages::flush_icache`](crate::Pages::flush_icache).
     pub unsafe fn get_fn<F: FnPointer>(&self, offset: usize) -> Result<FnRef<'_, F>> {
         let code = code_at(self.address(), self.room.len, offset)?;
         // SAFETY: the caller's promise; what is returned borrows the piece, whose room is not given back before.
@@ -79,7 +81,8 @@ impl CodePiece {
     /// # Errors
     ///
     /// As [`publish`](super::CodeDraft::publish), and [`ErrorKind::InvalidInput`]: the bytes are not within the piece. Then all is as it
-    /// was.
+    /// was; but with `Toggle`, where the system cannot put pages in the place of others (all but Linux), the piece may be one that can no longer be
+    /// executed: [`Error::changed`](crate::Error::changed) says so.
     ///
     /// # Safety
     ///
@@ -126,7 +129,13 @@ impl CodePiece {
                 if alone {
                     book.publish(pages);
                 }
-                done.map_err(failed)
+                done.map_err(|failure| {
+                    match PageRange::touching(inner.code(start).addr().get(), bytes.len()) {
+                        // No longer to be executed, perhaps.
+                        Ok(range) if alone => failed(failure.changed(range)),
+                        _ => failed(failure),
+                    }
+                })
             }
         }
     }

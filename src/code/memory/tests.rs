@@ -110,6 +110,53 @@ on_linux! {
         }
     }
 
+    /// Trap: drafts that come back after a refusal, and whose pages were executable already, so that a safe write to them ended the process.
+    #[test]
+    fn drafts_that_come_back_can_be_written() {
+        let size = page::size();
+        for all in [false, true] {
+            for nth in 0.. {
+                let memory = area(CodeStrategy::Toggle);
+                let _beside = piece(&memory, 100, 1);
+                // In pages of their own, and beside what is published.
+                let lens = [size, 64, 2 * size, 32, size];
+                let drafts: Vec<_> = lens
+                    .iter()
+                    .zip(2_u8..)
+                    .map(|(&len, byte)| {
+                        let mut draft = memory.draft(len).unwrap();
+                        draft.fill(byte);
+                        draft
+                    })
+                    .collect();
+                #[expect(clippy::result_large_err, reason = "what comes back is what is tested")]
+                let publish = || memory.publish(drafts);
+                let (done, came) = if all {
+                    inject::fail_from(Some("mprotect"), nth, libc::ENOMEM, publish)
+                } else {
+                    inject::fail_nth(None, nth, libc::ENOMEM, publish)
+                };
+                let pieces = match done {
+                    Ok(pieces) => pieces,
+                    Err((mut drafts, _)) => {
+                        for (draft, byte) in drafts.iter_mut().zip(2..) {
+                            assert!(draft.iter().all(|&found| found == byte), "{nth}");
+                            draft.fill(byte + 1);
+                            draft.fill(byte);
+                        }
+                        memory.publish(drafts).map_err(|(_, error)| error).unwrap()
+                    }
+                };
+                for ((piece, &len), byte) in pieces.iter().zip(&lens).zip(2..) {
+                    assert_eq!(content(piece), vec![byte; len]);
+                }
+                if !came {
+                    break;
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_refused_patch_leaves_what_was_there() {
         for strategy in STRATEGIES {

@@ -171,7 +171,13 @@ impl Toggle {
             let range = self.at(&(first..end))?;
             // SAFETY: of no draft, and of no piece.
             unsafe { os::decommit(range) }?;
-            book.each(first..end, |page| page.grants = Grants::Nothing);
+            let mut joined = 0_usize;
+            book.each(first..end, |page| {
+                page.grants = Grants::Nothing;
+                joined = joined.saturating_add(usize::from(page.apart));
+                page.apart = false;
+            });
+            book.replaced = book.replaced.saturating_sub(joined);
             given = given.saturating_add(range.len());
             rest = end..rest.end;
         }
@@ -261,11 +267,12 @@ impl Toggle {
             };
             // SAFETY: pages that can be read.
             unsafe { flush(run.place, pages.len()) }?;
-            // SAFETY: as in `fill`.
-            unsafe { os::let_execute(pages, self.only_targets) }?;
             if run.copy.is_none() {
+                // Before: of what fails, some may be changed.
                 book.each(run.pages.clone(), |page| page.grants = Grants::Executing);
             }
+            // SAFETY: as in `fill`.
+            unsafe { os::let_execute(pages, self.only_targets) }?;
         }
         for run in runs {
             let Some(copy) = run.copy else { continue };

@@ -17,11 +17,17 @@ use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 ///
 /// By a file in memory: security modules let a program execute one that may not execute what is anonymous. Where there is to be none
 /// (`vm.memfd_noexec`, no descriptor left, a sandbox), by shared anonymous memory, of which the kernel makes a second mapping.
+///
+/// Where the kernel promises no more than it has (`vm.overcommit_memory` 2), such a file is promised nothing, and who touches it may be ended
+/// (SIGBUS): there, the other way, by which all is promised at once.
 pub(crate) fn map_twice(len: PageLen, place: Place) -> Result<Twice, Failure> {
+    if promises_no_more_than_it_has() {
+        return by_copy(len, place, MapFlags::empty());
+    }
     match by_file(len, place) {
         // It would be the same.
         Err(failure) if !matches!(failure.kind(), ErrorKind::Occupied | ErrorKind::Exhausted) => {
-            by_copy(len, place).map_err(|_| failure)
+            by_copy(len, place, MapFlags::NORESERVE).map_err(|_| failure)
         }
         done => done,
     }
@@ -53,7 +59,14 @@ fn by_file(len: PageLen, place: Place) -> Result<Twice, Failure> {
     }
 }
 
-fn by_copy(len: PageLen, place: Place) -> Result<Twice, Failure> {
+fn promises_no_more_than_it_has() -> bool {
+    let mut buffer = [0; 16];
+    sys::read_small(c"/proc/sys/vm/overcommit_memory", &mut buffer)
+        .is_some_and(|mode| mode.trim_ascii() == b"2")
+}
+
+/// `promised`: no flags, or `MAP_NORESERVE`.
+pub(super) fn by_copy(len: PageLen, place: Place, promised: MapFlags) -> Result<Twice, Failure> {
     let (there, how) = match place {
         Place::Anywhere => (0, MapFlags::empty()),
         Place::At(first) => (first, super::change::FIXED_NOREPLACE),
@@ -61,7 +74,7 @@ fn by_copy(len: PageLen, place: Place) -> Result<Twice, Failure> {
     };
     let failed = |errno| why::executable(why::not_mapped(errno, len.bytes()), Protection::READ_EXECUTE);
     let mapped = sys::injected("mmap").and_then(|()| {
-        let how = how | MapFlags::SHARED | MapFlags::NORESERVE;
+        let how = how | MapFlags::SHARED | promised;
         let rights = ProtFlags::READ | ProtFlags::EXEC;
         // SAFETY: replaces nothing (mmap(2)).
         unsafe { mm::mmap_anonymous(core::ptr::without_provenance_mut(there), len.bytes(), rights, how) }
