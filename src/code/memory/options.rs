@@ -20,7 +20,7 @@ pub enum CodeStrategy {
     /// is executed all the while, whatever is written beside it: nothing ever changes what it grants.
     ///
     /// The best, where it is to be had. Whoever learns the address for writing can write to what is executed; it is told to nobody, and
-    /// chosen by the system.
+    /// chosen by the system. After a `fork` both processes have the same memory, and only one of them may go on making code in it.
     Dual,
     /// The memory is mapped once, and can be written first and executed then. To write beside what is published, and to patch, its page
     /// is copied, and the copy put in its place at once (Linux; each such page is a mapping of its own then); elsewhere each piece has
@@ -122,7 +122,8 @@ enum Wish {
 impl CodeOptions {
     /// For at least `capacity` bytes of code, up to whole pages.
     ///
-    /// It is address space, of which only what is used has memory.
+    /// It is address space, of which only what is used has memory. (By [`Dual`](CodeStrategy::Dual), Windows, FreeBSD and illumos count all of it
+    /// as promised.)
     pub const fn new(capacity: usize) -> Self {
         Self { capacity, strategy: None, near: None, only_targets: false, trial: true }
     }
