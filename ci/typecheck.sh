@@ -24,6 +24,8 @@ for target in "$@"; do
     case $target in
         x86_64-pc-windows-gnu | aarch64-apple-darwin) for_target clippy -p folio --all-features --tests -- -D warnings -A clippy::missing-const-for-thread-local ;;
     esac
+    # Where it makes another strategy of code memory.
+    [ "$target" != aarch64-apple-darwin ] || for_target check -p folio --no-default-features --features std,allow_exec --tests
     for_target doc -p folio --all-features --no-deps
     echo "typecheck: $target: clean"
 done

@@ -494,3 +494,42 @@ fn parts_may_be_sent_and_shared() {
     check::<CodePiece>();
     let _capabilities = Capabilities::probe();
 }
+
+/// Trap: memory that a child of `fork` shares with its parent, and writes to.
+#[cfg(unix)]
+#[test]
+fn a_forked_process_leaves_shared_code_alone() {
+    const TEST: &str = "a_forked_process_leaves_shared_code_alone";
+    if !can_run(TEST) {
+        return;
+    }
+    // A process of its own, without other tests' threads.
+    if role().is_none() {
+        return Helper::start(TEST, "parent").finish();
+    }
+    for code in areas(TEST, 1 << 16) {
+        let shared = code.strategy() == CodeStrategy::Dual;
+        let piece = function(&code, 5, 16);
+        let draft = code.draft(16).unwrap();
+        // SAFETY: the child calls nothing but what follows, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let refused = |kind| shared == (kind == Some(ErrorKind::NotPermitted));
+            // SAFETY: nobody executes it; or it is refused.
+            let patched = unsafe { piece.patch(0, &returning(6).unwrap()) };
+            let right = call(&piece) == if shared { 5 } else { 6 }
+                && refused(patched.err().map(|error| error.kind()))
+                && refused(code.draft(16).err().map(|error| error.kind()))
+                && refused(draft.publish().err().map(|(_, error)| error.kind()))
+                && refused(code.trim().err().map(|error| error.kind()));
+            // SAFETY: ends the child, without running what the parent has registered.
+            unsafe { libc::_exit(i32::from(!right)) };
+        }
+        let mut status = 0;
+        // SAFETY: writes one number.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0, "{:?}", code.strategy());
+        assert_eq!(call(&piece), 5);
+        drop(draft);
+    }
+}

@@ -65,7 +65,12 @@ pub(crate) fn run(bench: &mut Bench) {
 
 fn one(bench: &mut Bench) {
     let bytes = vec![RETURN; PAGE];
-    let place = anonymous(PAGE);
+    // In the middle of a mapping, behind code, as a function is.
+    let around = anonymous(1 << 20);
+    write(around, &[RETURN; 16]);
+    protect(around, 1 << 20, libc::PROT_NONE);
+    protect(around, PAGE, libc::PROT_READ | libc::PROT_EXEC);
+    let place = around.wrapping_byte_add(PAGE);
     let toggle = area(CodeStrategy::Toggle, 1 << 20);
     let _beside = publish(&toggle, &[RETURN; 16]);
     bench.group(
@@ -88,7 +93,7 @@ fn one(bench: &mut Bench) {
             Contender::new("folio::CodeMemory", || publish(&dual, &bytes)),
         ],
     );
-    unmap(place, PAGE);
+    unmap(around, 1 << 20);
     if let Some(key) = by_key() {
         bench.group(
             "publish and drop a function of 4 KiB, ProtectionKey".to_owned(),

@@ -111,6 +111,7 @@ fn publish(inner: &Arc<Inner>, drafts: &[CodeDraft]) -> Result<()> {
     if drafts.iter().any(|draft| !Arc::ptr_eq(&draft.room.memory, inner)) {
         return Err(failed(Failure::invalid("a draft is of another code memory")));
     }
+    inner.may_write().map_err(failed)?;
     let mut state = inner.state();
     let state = &mut *state;
     match &inner.area {

@@ -13,6 +13,8 @@ pub(super) struct Dual {
     views: Twice,
     code: PageRange,
     data: PageRange,
+    /// Of the process that made it.
+    life: u64,
 }
 
 // SAFETY: addresses of mappings that belong to the value, and to no thread.
@@ -34,12 +36,23 @@ impl Dual {
             PageRange::starting_at(view.as_ptr().expose_provenance(), len)
                 .ok_or_else(|| failed(Failure::new(ErrorKind::System)))
         };
-        let dual = Self { views, code: range(views.code)?, data: range(views.data)? };
+        let dual = Self { views, code: range(views.code)?, data: range(views.data)?, life: os::life() };
         if only_targets {
             // SAFETY: pages that were mapped just now, to be executed.
             unsafe { os::let_execute(dual.code, true) }.map_err(failed)?;
         }
         Ok(dual)
+    }
+
+    /// Whether this is the process that made it. The memory is shared with one that was forked from that, which would write to the code of
+    /// this one, without knowing what is free.
+    pub(super) fn is_ours(&self) -> core::result::Result<(), Failure> {
+        if self.life == os::life() {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorKind::NotPermitted)
+            .detail("the code memory is that of the process from which this one was forked, which shares it")
+            .remedy("make code memory after the fork, or by CodeStrategy::Toggle"))
     }
 
     pub(super) fn range(&self) -> PageRange {

@@ -57,8 +57,9 @@ use toggle::Toggle;
 /// | publish | none | 2; on Linux 4 if it shares a page with what is published; 1 if of whole pages | none |
 /// | patch | none | 4 on Linux, 2 elsewhere | none |
 ///
-/// And the flush with publishing and patching. Where this thread's system calls are filtered (Linux: seccomp), a child process tries each strategy
-/// before it is chosen, which takes as long as a `fork` does: see [`CodeOptions::without_trial`].
+/// And the flush with publishing and patching. On Linux, making the area also takes the four calls to read a file of `/proc`, and where it says that this
+/// thread's system calls are filtered (seccomp), a child process that tries first, which takes as long as a `fork` does: see
+/// [`CodeOptions::without_trial`].
 ///
 /// The flush: see [`Pages::flush_icache`](crate::Pages::flush_icache). Finding room takes some 100 nanoseconds.
 ///
@@ -198,6 +199,7 @@ impl CodeMemory {
     /// # Errors
     ///
     /// [`ErrorKind::Exhausted`]: no hole is long enough ([`usage`](Self::usage) tells how long the longest one is), or no memory is left for it.
+    /// [`ErrorKind::NotPermitted`]: another process made it; see [`CodeStrategy::Dual`].
     pub fn draft(&self, len: usize) -> Result<CodeDraft> {
         self.draft_aligned(len, 1)
     }
@@ -212,6 +214,7 @@ impl CodeMemory {
         if !align.is_power_of_two() || align > page::size() {
             return Err(failed(Failure::invalid("the alignment is no power of two, or more than a page")));
         }
+        self.inner.may_write().map_err(failed)?;
         let mut state = self.inner.state();
         let exclusive = matches!(self.inner.area, Area::Toggle(_)) && !state.pages.may_share();
         // A page of its own, where a page that holds code cannot be written to any more.
@@ -268,6 +271,7 @@ impl CodeMemory {
     /// [`ErrorKind::System`], [`ErrorKind::Exhausted`]: the system refused one; those before it are given back.
     pub fn trim(&self) -> Result<usize> {
         let failed = |failure: Failure| failure.during(Operation::Decommit, Some(self.inner.range()), None);
+        self.inner.may_write().map_err(failed)?;
         let size = page::size();
         let mut state = self.inner.state();
         let State { pieces, pages: book, .. } = &mut *state;
@@ -339,6 +343,14 @@ impl Inner {
             Area::Dual(dual) => dual.range(),
             #[cfg(not(feature = "deny_xw"))]
             Area::ByThread(area) => area.range(),
+        }
+    }
+
+    /// Whether this process may write to it.
+    fn may_write(&self) -> core::result::Result<(), Failure> {
+        match &self.area {
+            Area::Dual(dual) => dual.is_ours(),
+            _ => Ok(()),
         }
     }
 

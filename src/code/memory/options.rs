@@ -20,7 +20,10 @@ pub enum CodeStrategy {
     /// is executed all the while, whatever is written beside it: nothing ever changes what it grants.
     ///
     /// The best, where it is to be had. Whoever learns the address for writing can write to what is executed; it is told to nobody, and
-    /// chosen by the system. After a `fork` both processes have the same memory, and only one of them may go on making code in it.
+    /// chosen by the system.
+    ///
+    /// It is shared memory: a process that was forked has the same, and sees what its parent does with it. The child can execute what was published,
+    /// as long as the parent keeps it, and drafting, publishing, patching and trimming are errors there.
     Dual,
     /// The memory is mapped once, and can be written first and executed then. To write beside what is published, and to patch, its page
     /// is copied, and the copy put in its place at once (Linux; each such page is a mapping of its own then); elsewhere each piece has

@@ -98,6 +98,7 @@ impl CodePiece {
         }
         let start = self.room.start.saturating_add(offset);
         let inner = &self.room.memory;
+        inner.may_write().map_err(failed)?;
         let mut state = inner.state();
         match &inner.area {
             Area::Dual(dual) => {
