@@ -126,7 +126,8 @@ enum Wish {
 impl CodeOptions {
     /// For at least `capacity` bytes of code, up to whole pages.
     ///
-    /// It is address space, of which only what is used has memory.
+    /// It is address space, of which only what is used has memory. (By [`Dual`](CodeStrategy::Dual), Windows, FreeBSD and illumos count all of it
+    /// as promised.)
     pub const fn new(capacity: usize) -> Self {
         Self { capacity, strategy: None, near: None, only_targets: false, trial: true }
     }
