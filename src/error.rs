@@ -117,11 +117,11 @@ pub enum Operation {
     Seal,
     /// Letting the processor execute what was written: `Pages::flush_icache`, with the feature `allow_exec`.
     FlushInstructions,
-    /// Finding a function inside pages: [`Pages::get_fn`](crate::Pages::get_fn).
+    /// Finding a function inside pages: `Pages::get_fn` (feature `allow_exec`).
     Function,
-    /// Letting code be executed: [`CodeDraft::publish`](crate::CodeDraft::publish).
+    /// Letting code be executed: `CodeDraft::publish` (feature `allow_exec`).
     Publish,
-    /// Changing code: [`CodePiece::patch`](crate::CodePiece::patch).
+    /// Changing code: `CodePiece::patch` (feature `allow_exec`).
     Patch,
     /// Getting, opening or giving back a protection key, and pages that carry it: [`KeyedPages`](crate::KeyedPages).
     Key,

@@ -267,6 +267,7 @@ impl From<Failure> for NotDiscarded {
 
 /// The same memory at two places.
 #[cfg(feature = "allow_exec")]
+#[cfg_attr(not(feature = "std"), allow(dead_code, reason = "what needs `std` uses it"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Twice {
     /// Where it can be read and executed.
