@@ -331,8 +331,9 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// The pages, and what [`Host::guest`](super::Host::guest) says; the guest goes on as it was. (Of guests there may be one more than the limit
-    /// says, as long as a closure runs in the life before.)
+    /// The pages, and what [`Host::guest`](super::Host::guest) says; the guest goes on as it was. A life in which closures still run
+    /// counts as a guest until they are through: where there are as many guests as may be, one such life is passed over, and more are
+    /// [`Error::LimitExceeded`].
     pub fn restart(&mut self, pages: MmapMut) -> core::result::Result<(), (MmapMut, Error)> {
         let limits = self.limits.guests(self.limits.guests.saturating_add(1));
         match admit(&self.control.guests, limits, pages.len()) {

@@ -4,6 +4,7 @@ use super::{Error, Result};
 use crate::life_lock::LifeLock;
 use crate::os;
 use alloc::vec::Vec;
+use core::panic::RefUnwindSafe;
 
 /// Where the bytes are that were allowed; `None` where nothing was.
 type Slot = Option<(usize, usize)>;
@@ -21,6 +22,9 @@ pub(super) struct Table {
     /// Those of the one way, then those of the other: `2 * numbers`. Nothing is allocated or freed while it is locked.
     slots: LifeLock<Vec<Slot>>,
 }
+
+// Nothing panics that is done while it is locked.
+impl RefUnwindSafe for Table {}
 
 impl Table {
     pub(super) fn new(numbers: usize) -> Result<Self> {
