@@ -22,6 +22,8 @@ mod mapped;
 mod measure;
 #[cfg(target_os = "linux")]
 mod pool;
+#[cfg(target_os = "linux")]
+mod process;
 mod report;
 #[cfg(target_os = "linux")]
 mod reserve;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         upkeep::run(&mut bench);
         mapped::run(&mut bench);
         fault::run(&mut bench);
+        process::run(&mut bench);
         vectors::run(&mut bench);
         collections::run(&mut bench);
         pool::run(&mut bench);
