@@ -70,7 +70,7 @@ pub(super) unsafe fn read<T: Plain>(from: *const u8) -> Result<T, Gone> {
     let has_word = copying::HANDLED && (matches!(size, 1 | 2 | 4) || size == size_of::<usize>());
     if has_word && (copying::ANYWHERE || from.addr() & size.saturating_sub(1) == 0) {
         // SAFETY: the caller's promise; aligned, or need not be.
-        let word = unsafe { copying::word(copying::way(), from.cast_mut(), size, Access::Load) };
+        let word = unsafe { copying::word(copying::way_of_words(), from.cast_mut(), size, Access::Load) };
         let Ok(word) = word else { return Err(Gone { done: 0 }) };
         // The processors with instructions of ours keep the lower bytes of a word first.
         const { assert!(!copying::HANDLED || cfg!(target_endian = "little")) };
@@ -104,7 +104,7 @@ pub(super) unsafe fn write<T: Plain>(to: *mut u8, value: T) -> Result<(), Gone> 
 pub(super) unsafe fn word<T: Word>(place: *mut u8, access: Access) -> Result<T, Gone> {
     if copying::HANDLED {
         // SAFETY: the caller's promise; as in `copy`.
-        match unsafe { copying::word(copying::way(), place, size_of::<T>(), access) } {
+        match unsafe { copying::word(copying::way_of_words(), place, size_of::<T>(), access) } {
             Ok(word) => Ok(T::from_wide(word)),
             Err(_) => Err(Gone { done: 0 }),
         }

@@ -108,16 +108,12 @@ impl Control {
     pub(super) fn enter(&self) -> Result<Inside<'_>> {
         match self.entry.enter() {
             Entered::Inside => Ok(Inside(self)),
-            over => self.too_late(over),
+            Entered::Over => Err(Error::NoSuchApp),
+            Entered::OverAndLast => {
+                self.reclaim();
+                Err(Error::NoSuchApp)
+            }
         }
-    }
-
-    #[cold]
-    fn too_late(&self, over: Entered) -> Result<Inside<'_>> {
-        if over == Entered::OverAndLast {
-            self.reclaim();
-        }
-        Err(Error::NoSuchApp)
     }
 
     fn end(&self) {

@@ -3,7 +3,7 @@
 //! ```text
 //! HANDLED                        whether a handler of signals or exceptions takes part
 //! ready(), set_ready()           whether faults are caught, and how copies are made then
-//! way()                          how copies are made of what needs nobody who catches faults
+//! way(), way_of_words()          how copies are made of what needs nobody who catches faults
 //! ANYWHERE                       whether words are loaded at any address, not as a whole
 //! try_out()                      whether the system refuses the call by which copies are made
 //! copy, fill, word               the accesses: what is left, and why, after a fault
@@ -127,6 +127,12 @@ pub(crate) fn way() -> Ready {
         Some(way) => Ready(way),
         None => find_way(),
     }
+}
+
+/// As [`way`], for words: there is one way to reach them on every processor.
+#[inline]
+pub(crate) fn way_of_words() -> Ready {
+    Ready(NonZeroUsize::MIN)
 }
 
 #[cold]

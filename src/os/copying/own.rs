@@ -160,6 +160,8 @@ macro_rules! words {
         /// # Safety
         ///
         /// As [`super::word`]; the handler is installed.
+        // What is known of size and access where it is called decides what is left of it there.
+        #[inline]
         pub(super) unsafe fn word_now(
             place: *mut u8,
             size: usize,
