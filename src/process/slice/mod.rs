@@ -301,7 +301,7 @@ impl ReadableProcessSlice {
     /// The `len` bytes from `start` on. What has a length of 0 may have any address, null included, and is given another one.
     ///
     /// For who implements [`ReadableProcessBuffer`](super::ReadableProcessBuffer) for a kind of process of his own. The pointer's provenance
-    /// is [exposed](pointer::expose_provenance).
+    /// is [exposed](core::ptr#exposed-provenance).
     ///
     /// # Safety
     ///
