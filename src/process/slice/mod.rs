@@ -307,8 +307,8 @@ impl ReadableProcessSlice {
     ///
     /// As long as `'a`:
     ///
-    /// - The bytes may be read, in any thread; reading them has no effect (as that of some devices has). They do not wrap round at
-    ///   the end of the address space, and are at most `isize::MAX`.
+    /// - The bytes may be read, in any thread; reading them has no effect (as that of some devices has). They are at most
+    ///   `isize::MAX`; unless there are none, `start` is not null, and `start + len` is no more than the last address.
     /// - They are mapped and can be read; or else [`fault::install`](crate::fault::install) has succeeded before, on a
     ///   processor where [words can be reached](crate::fault#platforms), and nobody is given these addresses whose memory must
     ///   not be read.
