@@ -13,7 +13,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=1"
 cargo build --manifest-path fuzz/Cargo.toml --release --target "$target"
-for name in maps smaps copies; do
+for name in maps smaps copies slices; do
     found=$(mktemp -d)
     # New inputs go to a folder of their own: the corpus in the repository is kept small by hand.
     mkdir -p fuzz/artifacts

@@ -129,6 +129,8 @@ pub enum Operation {
     Limits,
     /// Reaching memory that others can take away: [`fault::RawMemory`](crate::fault::RawMemory) and its kin.
     Copy,
+    /// Reaching memory of a process that may end: a buffer or a slice of [`process`](crate::process).
+    Enter,
     /// Catching faults: [`fault::install`](crate::fault::install).
     CatchFaults,
     /// Arithmetic on page boundaries: [`page::checked_ceil`](crate::page::checked_ceil), page sizes.
@@ -172,6 +174,7 @@ impl fmt::Display for Operation {
             Self::Key => "use keyed pages",
             Self::Limits => "read the limits",
             Self::Copy => "copy from or to",
+            Self::Enter => "use the memory of a process",
             Self::CatchFaults => "catch faults",
             Self::Page => "compute a page boundary",
         })
@@ -261,7 +264,8 @@ impl Error {
         self.failure.extra.as_ref()?.evidence.as_deref()
     }
 
-    /// For [`ErrorKind::Fault`]: how far the copy came, and why no further.
+    /// For [`ErrorKind::Fault`]: how far the copy came, and why no further. (`None` where it was one to a slice of
+    /// [`process`](crate::process).)
     pub fn fault(&self) -> Option<Fault> {
         match (self.failure.fault, self.failure.detail) {
             (Some((kind, write)), Detail::Offset(offset)) => Some(Fault { offset, kind, write }),

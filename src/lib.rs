@@ -18,6 +18,7 @@
 //! | keep pages in memory | [`lock`], [`lock_on_fault`], [`lock_available`] |
 //! | memory that others can take away | [`fault::RawMemory`], [`Pages::try_copy_to`] |
 //! | pages that a thread opens for itself | [`KeyedPages`] |
+//! | memory that another program uses at the same time, and that may end at any moment | [`process`] |
 //! | a vector whose elements stay where they are, and whose memory goes when it is told to | `PagedVec` |
 //! | functions that are made while the program runs | `CodeMemory`, `FnRef` (feature `allow_exec`) |
 //! | guard pages; pages that stay as they are | [`guard`]; [`Allocation::seal`], [`seal`] |
@@ -131,6 +132,7 @@ mod error;
 #[macro_use]
 pub mod fault;
 mod guard;
+mod life_lock;
 #[cfg(feature = "std")]
 mod mapped_file;
 #[macro_use]
@@ -142,6 +144,7 @@ mod page_pool;
 #[cfg(feature = "collections")]
 mod paged_vec;
 mod pages;
+pub mod process;
 mod protection;
 mod range;
 mod region;

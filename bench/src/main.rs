@@ -24,6 +24,8 @@ mod mapped;
 mod measure;
 #[cfg(target_os = "linux")]
 mod pool;
+#[cfg(target_os = "linux")]
+mod process;
 mod report;
 #[cfg(target_os = "linux")]
 mod reserve;
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         upkeep::run(&mut bench);
         mapped::run(&mut bench);
         fault::run(&mut bench);
+        process::run(&mut bench);
         vectors::run(&mut bench);
         collections::run(&mut bench);
         pool::run(&mut bench);

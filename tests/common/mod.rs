@@ -3,6 +3,7 @@
 
 mod area;
 pub mod cuts;
+pub mod guests;
 pub mod small;
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use area::{Area, rounds, skipped};

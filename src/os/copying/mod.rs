@@ -3,6 +3,8 @@
 //! ```text
 //! HANDLED                        whether a handler of signals or exceptions takes part
 //! ready(), set_ready()           whether faults are caught, and how copies are made then
+//! way(), way_of_words()          how copies are made of what needs nobody who catches faults
+//! ANYWHERE                       whether words are loaded at any address, not as a whole
 //! try_out()                      whether the system refuses the call by which copies are made
 //! copy, fill, word               the accesses: what is left, and why, after a fault
 //! recovery(place)                where to go on when the instruction at `place` has faulted
@@ -77,9 +79,9 @@ mod own;
 #[path = "without.rs"]
 mod own;
 
+pub(crate) use own::{ANYWHERE, HANDLED, WORDS, WORKS, copy, fill, word};
 #[allow(unused_imports, reason = "what handles faults uses them")]
-pub(super) use own::{HANDLED, recovery, try_out};
-pub(crate) use own::{WORDS, WORKS, copy, fill, word};
+pub(super) use own::{recovery, try_out};
 
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::duplicate_mod, reason = "where it is not used it is tested all the same")]
@@ -102,8 +104,8 @@ pub(crate) enum Access {
     Exchange(usize, usize),
 }
 
-/// That faults are caught; and which of its ways the processor does best, as `own::detect` found: both in one word, since a short copy
-/// takes hardly longer than to look at another.
+/// That faults are caught (or that none can come, see [`way`]); and which of its ways the processor does best, as `own::detect` found:
+/// both in one word, since a short copy takes hardly longer than to look at another.
 #[derive(Clone, Copy)]
 pub(crate) struct Ready(NonZeroUsize);
 
@@ -113,6 +115,32 @@ static READY: AtomicUsize = AtomicUsize::new(0);
 #[inline]
 pub(crate) fn ready() -> Option<Ready> {
     NonZeroUsize::new(READY.load(Ordering::Acquire)).map(Ready)
+}
+
+static WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// How this processor copies best, whether faults are caught or not: for memory that is there as long as it is reached, and for what
+/// came into reach only after [`ready`] had said so.
+#[inline]
+pub(crate) fn way() -> Ready {
+    match NonZeroUsize::new(WAY.load(Ordering::Relaxed)) {
+        Some(way) => Ready(way),
+        None => find_way(),
+    }
+}
+
+/// As [`way`], for words: there is one way to reach them on every processor.
+#[inline]
+pub(crate) fn way_of_words() -> Ready {
+    Ready(NonZeroUsize::MIN)
+}
+
+#[cold]
+fn find_way() -> Ready {
+    // Whoever finds it, finds the same.
+    let way = own::detect();
+    WAY.store(way.get(), Ordering::Relaxed);
+    Ready(way)
 }
 
 /// Faults are caught from now on.

@@ -160,6 +160,8 @@ macro_rules! words {
         /// # Safety
         ///
         /// As [`super::word`]; the handler is installed.
+        // What is known of size and access where it is called decides what is left of it there.
+        #[inline]
         pub(super) unsafe fn word_now(
             place: *mut u8,
             size: usize,
@@ -226,6 +228,8 @@ use crate::os::copying::{Access, Ready};
 pub(crate) const HANDLED: bool = true;
 pub(crate) const WORKS: bool = true;
 pub(crate) const WORDS: bool = true;
+/// What the words' instructions load, they load at any address: as a whole only where it is aligned.
+pub(crate) const ANYWHERE: bool = cfg!(any(target_arch = "x86_64", target_arch = "x86"));
 
 /// What the functions in assembly give, in two registers.
 ///
@@ -291,7 +295,8 @@ pub(crate) unsafe fn fill(ready: Ready, to: *mut u8, byte: u8, len: usize) -> Re
     if left == 0 { Ok(()) } else { Err(stop(left, why)) }
 }
 
-/// One access, sequentially consistent, to an aligned word of 1, 2, 4 or (where addresses have 64 bits) 8 bytes: what was there.
+/// One access, sequentially consistent, to an aligned word of 1, 2, 4 or (where addresses have 64 bits) 8 bytes: what was there. A load
+/// need not be aligned where [`ANYWHERE`] says so, and is none of a whole then.
 ///
 /// # Safety
 ///

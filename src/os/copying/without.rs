@@ -8,6 +8,7 @@ use core::num::NonZeroUsize;
 pub(crate) const HANDLED: bool = false;
 pub(crate) const WORKS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 pub(crate) const WORDS: bool = false;
+pub(crate) const ANYWHERE: bool = false;
 
 pub(super) fn detect() -> NonZeroUsize {
     NonZeroUsize::MIN
