@@ -130,7 +130,7 @@ mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
 ifconfig lo up
 uname -a
-export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-5} PROPTEST_CASES=32 RUST_BACKTRACE=0
+export FOLIO_SKIPPED=/tmp/skipped FOLIO_TEST_ROUNDS=${FOLIO_TEST_ROUNDS:-3} PROPTEST_CASES=12 RUST_BACKTRACE=0
 $flaw
 cd /tmp
 failed=0

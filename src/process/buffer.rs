@@ -31,7 +31,7 @@ use core::ptr;
 /// [`len`](Self::len) says, which may be read (in the ways of [`ReadableProcessSlice::from_raw_parts`]) as long as a closure runs in
 /// [`enter`](Self::enter); and [`enter`](Self::enter) hands out these bytes and no others. The methods do what their documentation says.
 pub unsafe trait ReadableProcessBuffer {
-    /// How many bytes there are: 0 when the process has ended and its memory is reclaimed.
+    /// How many bytes there are: 0 when the process has ended, from that moment on.
     ///
     /// The process may end at any time: this is how things are now, unless a closure runs inside.
     ///
@@ -43,7 +43,7 @@ pub unsafe trait ReadableProcessBuffer {
         self.len() == 0
     }
 
-    /// The address of the first byte, for what cannot be said by a slice.
+    /// The address of the first byte, for what cannot be said by a slice; still that when the process has ended.
     ///
     /// If the length that was allowed is 0 (whatever [`len`](Self::len) says by now), this is null: a process may give any
     /// address for nothing, and that address is not handed on. So no slice is to be made of it without a look.
@@ -69,6 +69,29 @@ pub unsafe trait ReadableProcessBuffer {
         F: FnOnce(&ReadableProcessSlice) -> R;
 }
 
+// SAFETY: as what it refers to.
+unsafe impl<B: ReadableProcessBuffer + ?Sized> ReadableProcessBuffer for &B {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
+    }
+
+    fn ptr(&self) -> *const u8 {
+        (**self).ptr()
+    }
+
+    #[inline]
+    fn enter<F, R>(&self, fun: F) -> Result<R>
+    where
+        F: FnOnce(&ReadableProcessSlice) -> R,
+    {
+        (**self).enter(fun)
+    }
+}
+
 /// Memory of a process that may be read and written, as long as that process lives.
 ///
 /// # Safety
@@ -92,6 +115,21 @@ pub unsafe trait WriteableProcessBuffer: ReadableProcessBuffer {
     fn mut_enter<F, R>(&self, fun: F) -> Result<R>
     where
         F: FnOnce(&WriteableProcessSlice) -> R;
+}
+
+// SAFETY: as what it refers to.
+unsafe impl<B: WriteableProcessBuffer + ?Sized> WriteableProcessBuffer for &B {
+    fn mut_ptr(&self) -> *mut u8 {
+        (**self).mut_ptr()
+    }
+
+    #[inline]
+    fn mut_enter<F, R>(&self, fun: F) -> Result<R>
+    where
+        F: FnOnce(&WriteableProcessSlice) -> R,
+    {
+        (**self).mut_enter(fun)
+    }
 }
 
 /// Part of a guest's memory, or nobody's.
@@ -129,7 +167,8 @@ impl Part {
         match &self.process {
             None => write!(f, "{name}(of no process)"),
             Some(process) => {
-                write!(f, "{name}({:p}, {} bytes, of guest {})", self.start, self.len, process.id())
+                let ended = if process.is_alive() { "" } else { ", terminated" };
+                write!(f, "{name}({:p}, {} bytes, of guest {}{ended})", self.start, self.len, process.id())
             }
         }
     }

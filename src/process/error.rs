@@ -4,7 +4,7 @@ use crate::error::{self, ErrorKind, Failure, Operation};
 use core::fmt;
 
 /// The result of what concerns processes and their memory.
-pub type Result<T> = core::result::Result<T, Error>;
+pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// Why a [buffer](super::ReadableProcessBuffer), a [slice](super::ReadableProcessSlice) or a [guest](super::Guest) did not do what was
 /// asked.
@@ -23,7 +23,9 @@ pub type Result<T> = core::result::Result<T, Error>;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The process has ended, and its memory is reclaimed; or the buffer never belonged to one.
+    /// The process has ended, so that its memory is, or is about to be, reclaimed; or the buffer never belonged to one: a default buffer, which is
+    /// also what there is under a number where nothing was ever allowed. (Whether a guest lives tells
+    /// [`Guest::is_alive`](super::Guest::is_alive).)
     NoSuchApp,
     /// Bytes outside of the process's memory, or of the slice, were named.
     AddressOutOfBounds,
@@ -43,11 +45,11 @@ impl Error {
     fn text(self) -> &'static str {
         match self {
             Self::NoSuchApp => "the process has ended, or there never was one",
-            Self::AddressOutOfBounds => "outside of the process's memory",
+            Self::AddressOutOfBounds => "outside of the memory",
             Self::SizeMismatch => "the lengths differ",
             Self::Misaligned => "a word must lie at a multiple of its size",
             Self::MemoryGone => "the memory was taken away",
-            Self::LimitExceeded => "a limit of the process is reached",
+            Self::LimitExceeded => "as much as GuestLimits allows is in use, or less than was asked for",
             Self::OutOfMemory => "the host has no memory left",
         }
     }

@@ -231,6 +231,8 @@ impl Guest {
     /// What the guest does to let us read bytes of its memory, `range` counted from its first byte on, under a number: gives what it allowed before
     /// under that number (at first, a default buffer).
     ///
+    /// What comes back is **not** a buffer of what is allowed by this call: that is [`read_only`](Self::read_only).
+    ///
     /// A range of nothing may lie anywhere, and takes back what was allowed. What is allowed may overlap with whatever else is. What was
     /// allowed before stays within reach of who holds a buffer of it: this gives it to the caller, whose concern that is.
     ///
@@ -267,8 +269,8 @@ impl Guest {
         Ok(self.buffer(before, ReadOnlyProcessBuffer::new))
     }
 
-    /// What the guest does to let us read and write bytes of its memory, under a number: gives what it allowed before under that
-    /// number. These numbers are others than those of [`allow_read_only`](Self::allow_read_only).
+    /// What the guest does to let us read and write bytes of its memory, under a number: gives what it allowed **before** under that
+    /// number; what is allowed by this call is [`read_write`](Self::read_write). These numbers are others than those of [`allow_read_only`](Self::allow_read_only).
     ///
     /// # Cost, errors
     ///
@@ -290,7 +292,10 @@ impl Guest {
         bytes.map(|(offset, len)| new(&self.control, offset, len)).unwrap_or_default()
     }
 
-    /// What the guest allows us to read under this number, now; a default buffer where nothing is.
+    /// What the guest allows us to read under this number, now. Where nothing ever was (also under a number beyond the limit), a default buffer, which
+    /// answers [`Error::NoSuchApp`] as that of a dead guest does; where it was taken back, one of no bytes.
+    ///
+    /// To be kept for later, keep the guest (in an `Arc`, say), the number and the [`id`](Self::id), and ask again.
     ///
     /// # Cost
     ///
@@ -300,7 +305,7 @@ impl Guest {
         ReadOnlyProcessBufferRef::new(self.buffer(bytes, ReadOnlyProcessBuffer::new))
     }
 
-    /// What the guest allows us to read and write under this number, now; a default buffer where nothing is.
+    /// What the guest allows us to read and write under this number, now: as [`read_only`](Self::read_only).
     ///
     /// # Cost
     ///
@@ -313,7 +318,8 @@ impl Guest {
     /// Ends the guest: no closure is let into its memory any more, and each buffer of it answers [`Error::NoSuchApp`].
     ///
     /// The memory is given back to the system: now, if no closure runs in it; otherwise when the last one is through, by the thread
-    /// that it runs in. This never waits, and may be called from within a closure. The second time nothing is done.
+    /// that it runs in. This never waits, and may be called from within a closure. The second time nothing is done. Whoever runs the guest's program
+    /// is not stopped by it: he asks [`is_alive`](Self::is_alive), or runs it inside of [`memory`](Self::memory), piece by piece.
     ///
     /// # Cost
     ///
@@ -322,6 +328,8 @@ impl Guest {
         self.control.end();
     }
 
+    /// (It takes the guest exclusively. Who shares it, in an `Arc`, terminates it and makes another one.)
+    ///
     /// Ends the guest, as [`terminate`](Self::terminate), and begins another life with these pages, another [`id`](Self::id), and
     /// nothing allowed. Buffers of the life before stay dead.
     ///

@@ -26,10 +26,14 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// # Ok::<(), folio::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct GuestLimits {
-    pub(super) numbers: usize,
-    pub(super) memory: usize,
-    pub(super) guests: usize,
+    /// See [`numbers`](Self::numbers()).
+    pub numbers: usize,
+    /// In bytes: see [`memory`](Self::memory()).
+    pub memory: usize,
+    /// See [`guests`](Self::guests()).
+    pub guests: usize,
 }
 
 impl GuestLimits {
@@ -53,7 +57,7 @@ impl GuestLimits {
         self
     }
 
-    /// How many guests may be there at once. One counts until its memory is given back.
+    /// How many guests may be there at once. One counts until its memory is given back (but see [`Guest::restart`]).
     #[must_use]
     pub const fn guests(mut self, guests: usize) -> Self {
         self.guests = guests;
@@ -124,7 +128,10 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// The pages, as they were, and [`Error::LimitExceeded`] when they are longer than the [limits](GuestLimits) say, or
+    /// The pages, as they were, with the error. (`?` makes a [`folio::Error`](crate::Error) or a [`process::Error`](Error) of both; for
+    /// others, `Box<dyn Error>` among them, take the error out: `.map_err(|(_, error)| error)?`.)
+    ///
+    /// [`Error::LimitExceeded`] when they are longer than the [limits](GuestLimits) say, or
     /// there are as many guests as may be; [`Error::OutOfMemory`].
     ///
     /// # Examples

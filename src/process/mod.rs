@@ -60,26 +60,41 @@
 //! use folio::process::{Error, WriteableProcessSlice};
 //!
 //! const HEAD: usize = 0;
+//! const TAIL: usize = 4;
 //! const RING: usize = 64;
 //!
-//! /// Puts a byte into a ring that the guest takes them from. (How far it has come is left out here.)
-//! fn put(ring: &WriteableProcessSlice, byte: u8) -> Result<(), Error> {
-//!     let head = ring.load::<u32>(HEAD)?;
-//!     // The guest may have written anything there: no index without a check.
-//!     let place = ring.get(RING..).filter(|ring| !ring.is_empty()).ok_or(Error::AddressOutOfBounds)?;
-//!     place[head as usize % place.len()].set(byte);
+//! /// A power of two, so that places follow each other also where the count wraps.
+//! const LEN: usize = 1024;
+//!
+//! /// Puts a byte into a ring that the guest takes them from; how many there were is ours to know. `false`: there is no room now.
+//! fn put(ring: &WriteableProcessSlice, head: &mut u32, byte: u8) -> Result<bool, Error> {
+//!     // The guest may have written anything there, and any time: asked once.
+//!     let tail = ring.load::<u32>(TAIL)?;
+//!     if head.wrapping_sub(tail) as usize >= LEN {
+//!         return Ok(false);
+//!     }
+//!     ring.write(RING + *head as usize % LEN, byte)?;
+//!     *head = head.wrapping_add(1);
 //!     // Who finds this number finds the byte as well.
-//!     ring.store(HEAD, head.wrapping_add(1))
+//!     ring.store(HEAD, *head)?;
+//!     Ok(true)
 //! }
 //!
 //! # use folio::process::{Host, WriteableProcessBuffer};
 //! # let guest = Host::new().guest(folio::Pages::new(1)?)?;
 //! # guest.memory().mut_enter(|ring| {
-//! # put(ring, 7)?; put(ring, 8)?;
-//! # assert_eq!((ring[RING].get(), ring[RING + 1].get(), ring.load::<u32>(HEAD)?), (7, 8, 2));
+//! # let mut head = 0;
+//! # assert!(put(ring, &mut head, 7)? && put(ring, &mut head, 8)?);
+//! # while put(ring, &mut head, 9)? {}
+//! # assert_eq!(head, 1024);
+//! # assert_eq!((ring[RING].get(), ring[RING + 1].get(), ring.load::<u32>(HEAD)?), (7, 8, 1024));
 //! # Ok::<(), Error>(()) })??;
 //! # Ok::<(), folio::Error>(())
 //! ```
+//!
+//! All that was copied before a word is [stored](WriteableProcessSlice::store) or changed, in or out, is done for who finds the word, and what is copied
+//! behind a [`load`](ReadableProcessSlice::load) is copied after it: words are sequentially consistent. They pair with the atomic instructions of
+//! others: those of a guest's machine code, or of Rust's `AtomicU32::from_ptr`, which is one of the ways to reach the memory.
 //!
 //! What was read into a variable stays as it was read. What is read twice need not be the same twice: see
 //! [the trap](ReadableProcessSlice#what-is-read-once-stays).
