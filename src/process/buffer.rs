@@ -294,6 +294,13 @@ macro_rules! buffer {
 /// # use folio::process::{ReadOnlyProcessBuffer, WriteableProcessBuffer};
 /// ReadOnlyProcessBuffer::default().mut_enter(|_| ()); // to be read only
 /// ```
+///
+/// ```compile_fail,E0382
+/// # use folio::process::{ReadOnlyProcessBuffer, ReadableProcessBuffer};
+/// let buffer = ReadOnlyProcessBuffer::default();
+/// let given_back = buffer.consume();
+/// buffer.enter(|_| ()); // it is no more
+/// ```
 pub struct ReadOnlyProcessBuffer(Part);
 
 /// Memory that a [`Guest`](super::Guest) has allowed to be read and written; or, by default, no memory of nobody.
