@@ -1,6 +1,6 @@
 //! Ranges of a process's memory: the traits, and those of guests.
 
-use super::guest::Control;
+use super::control::Control;
 use super::slice::{ReadableProcessSlice, WriteableProcessSlice};
 use super::{Error, GuestId, Result};
 use alloc::sync::Arc;
