@@ -4,7 +4,7 @@ use super::buffer::{
     ReadOnlyProcessBuffer, ReadOnlyProcessBufferRef, ReadWriteProcessBuffer, ReadWriteProcessBufferRef,
 };
 use super::entry::{Entered, Entry};
-use super::host::{GuestLimits, Place, admit};
+use super::host::{GuestLimits, Place, admit_again};
 use super::slice::within;
 use super::table::{Table, Way};
 use super::{Error, Result};
@@ -97,6 +97,16 @@ impl Control {
 
     pub(super) fn id(&self) -> GuestId {
         self.id
+    }
+
+    /// Where it is counted, as long as it is.
+    pub(super) fn guests(&self) -> &Arc<AtomicUsize> {
+        &self.guests
+    }
+
+    /// Whether it still counts as a guest: its memory is not being given back yet.
+    pub(super) fn is_counted(&self) -> bool {
+        !self.entry.is_claimed()
     }
 
     #[inline]
@@ -329,10 +339,9 @@ impl Guest {
     ///
     /// The pages, and what [`Host::guest`](super::Host::guest) says; the guest goes on as it was. A life in which closures still run
     /// counts as a guest until they are through: where there are as many guests as may be, one such life is passed over, and more are
-    /// [`Error::LimitExceeded`].
+    /// [`Error::LimitExceeded`]. One that has ended, and whose memory is given back, has left its place to others.
     pub fn restart(&mut self, pages: MmapMut) -> core::result::Result<(), (MmapMut, Error)> {
-        let limits = self.limits.guests(self.limits.guests.saturating_add(1));
-        match admit(&self.control.guests, limits, pages.len()) {
+        match admit_again(&self.control, self.limits, pages.len()) {
             Ok((table, place)) => {
                 // What was here is dropped, and ends.
                 *self = Self::new(Control::new(pages, place), table, self.limits);

@@ -160,6 +160,19 @@ pub(super) fn admit(guests: &Arc<AtomicUsize>, limits: GuestLimits, len: usize) 
     Ok((table, Place::new(guests, limits.guests)?))
 }
 
+/// What the next life of a guest takes. The life before, which is to end, is passed over if it is counted.
+pub(super) fn admit_again(before: &Control, limits: GuestLimits, len: usize) -> Result<(Table, Place)> {
+    let (guests, one_more) = (before.guests(), limits.guests(limits.guests.saturating_add(1)));
+    if before.is_counted() {
+        let (table, place) = admit(guests, one_more, len)?;
+        // Claimed before it is not counted any more: who was admitted for its sake when it was no more finds it claimed here.
+        if before.is_counted() {
+            return Ok((table, place));
+        }
+    }
+    admit(guests, limits, len)
+}
+
 impl Default for Host {
     /// As [`new`](Self::new).
     fn default() -> Self {
