@@ -201,7 +201,7 @@ fn what_is_not_the_guests_is_not_allowed() {
     let guest = guest(1);
     let len = guest.len();
     let (_, _) = (guest.allow_read_only(0, 0..7).unwrap(), guest.allow_read_write(0, 0..7).unwrap());
-    let refused: [(Bound<usize>, Bound<usize>); 12] = [
+    let refused: [(Bound<usize>, Bound<usize>); 13] = [
         (Bound::Included(0), Bound::Excluded(len + 1)),
         (Bound::Included(0), Bound::Included(len)),
         (Bound::Included(len), Bound::Included(len)),
@@ -212,6 +212,7 @@ fn what_is_not_the_guests_is_not_allowed() {
         (Bound::Included(usize::MAX), Bound::Included(usize::MAX)),
         (Bound::Excluded(usize::MAX), Bound::Excluded(usize::MAX)),
         (Bound::Included(len + 1), Bound::Unbounded),
+        (Bound::Included(usize::MAX), Bound::Unbounded),
         (Bound::Included(usize::MAX - 1), Bound::Excluded(usize::MAX)),
         (Bound::Included(4), Bound::Excluded(3)),
     ];
