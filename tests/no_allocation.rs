@@ -101,3 +101,32 @@ fn pages_go_out_of_a_pool_and_back_without_allocations() {
     let rounds = (0..50).find(|_| allocations_of(|| pool.prepare(100).unwrap()) == 0);
     assert!(rounds.is_some());
 }
+
+#[test]
+fn guests_allow_and_buffers_are_entered_without_allocations() {
+    use folio::process::{Host, ReadableProcessBuffer, WriteableProcessBuffer};
+    let host = Host::new();
+    let mut guest = None;
+    let pages = folio::Pages::new(1).unwrap();
+    // The table of what is allowed, and one life of the guest.
+    assert!(allocations_of(|| guest = Some(host.guest(pages).unwrap())) <= 2);
+    let guest = guest.unwrap();
+    let everything = || {
+        let _before = (guest.allow_read_only(0, 0..100).unwrap(), guest.allow_read_write(0, 0..100).unwrap());
+        let mut copy = [0; 100];
+        let done = guest.read_write(0).mut_enter(|slice| {
+            slice.copy_from_slice(&copy);
+            slice[..50].copy_from(&slice[20..70]);
+            slice.fetch_add(0, 1_u32).unwrap();
+            slice.write_le(50, slice.read_be::<u64>(3).unwrap()).unwrap();
+            slice.bytes().filter(|&byte| byte == 0).count()
+        });
+        guest.read_only(0).enter(|slice| slice.copy_to_slice(&mut copy)).unwrap();
+        guest.memory().enter(|memory| memory.find(1)).unwrap();
+        done.unwrap()
+    };
+    // (To know its life, the process may note something once.)
+    everything();
+    assert_eq!(allocations_of(everything), 0);
+    assert_eq!(allocations_of(|| guest.terminate()), 0);
+}

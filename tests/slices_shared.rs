@@ -222,7 +222,7 @@ fn a_peer_that_writes_garbage_disturbs_nothing_but_its_bytes() {
                 written.fetch_add(1, Ordering::Relaxed);
             }
         });
-        for round in 0..rounds(300) {
+        for round in 0..rounds(100) {
             let inside = guest.memory().mut_enter(|memory| {
                 let (theirs, ours) = memory.split_at(half);
                 let value = round as u8;

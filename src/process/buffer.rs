@@ -1,6 +1,6 @@
 //! Ranges of a process's memory: the traits, and those of guests.
 
-use super::guest::Control;
+use super::control::Control;
 use super::slice::{ReadableProcessSlice, WriteableProcessSlice};
 use super::{Error, GuestId, Result};
 use alloc::sync::Arc;
@@ -293,6 +293,13 @@ macro_rules! buffer {
 /// ```compile_fail,E0599
 /// # use folio::process::{ReadOnlyProcessBuffer, WriteableProcessBuffer};
 /// ReadOnlyProcessBuffer::default().mut_enter(|_| ()); // to be read only
+/// ```
+///
+/// ```compile_fail,E0382
+/// # use folio::process::{ReadOnlyProcessBuffer, ReadableProcessBuffer};
+/// let buffer = ReadOnlyProcessBuffer::default();
+/// let given_back = buffer.consume();
+/// buffer.enter(|_| ()); // it is no more
 /// ```
 pub struct ReadOnlyProcessBuffer(Part);
 

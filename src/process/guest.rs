@@ -3,148 +3,15 @@
 use super::buffer::{
     ReadOnlyProcessBuffer, ReadOnlyProcessBufferRef, ReadWriteProcessBuffer, ReadWriteProcessBufferRef,
 };
-use super::entry::{Entered, Entry};
-use super::host::{GuestLimits, Place, admit_again};
+use super::control::{Control, GuestId};
+use super::limits::{GuestLimits, Place, admit};
 use super::slice::within;
 use super::table::{Table, Way};
 use super::{Error, Result};
 use crate::pages::MmapMut;
 use alloc::sync::Arc;
-use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Bound, RangeBounds};
-use core::panic::RefUnwindSafe;
-use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-/// Which guest it is, or was: a number that is given once, in all of this process, whichever host the guest has.
-///
-/// Two are ordered as they were given.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct GuestId(u64);
-
-impl GuestId {
-    /// One a nanosecond would last for 584 years.
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for GuestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// One life of a guest: shared by the guest and all buffers of its memory.
-pub(super) struct Control {
-    entry: Entry,
-    id: GuestId,
-    /// The first byte of `held`, its provenance exposed: nobody has references to any of them.
-    start: *mut u8,
-    len: usize,
-    guests: Arc<AtomicUsize>,
-    /// Taken out once, by who is told to by `entry`; before that nobody touches it.
-    held: UnsafeCell<Option<Held>>,
-}
-
-/// In this order they go.
-struct Held {
-    _pages: MmapMut,
-    _place: Place,
-}
-
-// SAFETY: `held`, which may be sent, is taken out by one thread alone, the one to which `entry` says so, and touched by no other; the
-// pointer is one to memory that any thread may reach by what is no data race (`access`). All else is `Sync`.
-unsafe impl Sync for Control {}
-// SAFETY: as for `Sync`.
-unsafe impl Send for Control {}
-
-// Nothing is changed in several steps that a panic could come between.
-impl RefUnwindSafe for Control {}
-
-/// Somebody is inside of a guest's memory, which stays until this is dropped.
-pub(super) struct Inside<'a>(&'a Control);
-
-impl Drop for Inside<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.entry.leave() {
-            self.0.reclaim();
-        }
-    }
-}
-
-impl Control {
-    pub(super) fn new(mut pages: MmapMut, place: Place) -> Self {
-        let (start, len) = (pages.as_mut_ptr(), pages.len());
-        let _address = start.expose_provenance();
-        Self {
-            entry: Entry::new(),
-            id: GuestId::next(),
-            start,
-            len,
-            guests: Arc::clone(place.guests()),
-            held: UnsafeCell::new(Some(Held { _pages: pages, _place: place })),
-        }
-    }
-
-    pub(super) fn id(&self) -> GuestId {
-        self.id
-    }
-
-    /// Where it is counted, as long as it is.
-    pub(super) fn guests(&self) -> &Arc<AtomicUsize> {
-        &self.guests
-    }
-
-    /// Whether it still counts as a guest: its memory is not being given back yet.
-    pub(super) fn is_counted(&self) -> bool {
-        !self.entry.is_claimed()
-    }
-
-    #[inline]
-    pub(super) fn is_alive(&self) -> bool {
-        !self.entry.is_over()
-    }
-
-    #[inline]
-    pub(super) fn enter(&self) -> Result<Inside<'_>> {
-        match self.entry.enter() {
-            Entered::Inside => Ok(Inside(self)),
-            Entered::Over => Err(Error::NoSuchApp),
-            Entered::OverAndLast => {
-                self.reclaim();
-                Err(Error::NoSuchApp)
-            }
-        }
-    }
-
-    fn end(&self) {
-        if self.entry.end() {
-            self.reclaim();
-        }
-    }
-
-    /// Gives the memory back: called once, by who was told to by `entry`.
-    #[cold]
-    fn reclaim(&self) {
-        // SAFETY: `entry` said so to this thread alone: nobody else touches it, then or later; and all that were inside have left.
-        let held = unsafe { &mut *self.held.get() };
-        drop(held.take());
-    }
-
-    /// Where bytes are that lie in the memory; null for none.
-    pub(super) fn place(&self, offset: usize, len: usize) -> *mut u8 {
-        if len == 0 { ptr::null_mut() } else { self.start.wrapping_add(offset) }
-    }
-}
 
 /// A program inside of ours that has memory of its own, which it lends to us in parts: made by [`Host::guest`](super::Host::guest).
 ///
@@ -207,18 +74,18 @@ impl Guest {
     /// is read and written in the ways that [`WriteableProcessSlice::from_raw_parts`](super::WriteableProcessSlice::from_raw_parts)
     /// names, since others may be inside at the same time.
     pub fn as_mut_ptr(&self) -> *mut u8 {
-        self.control.start
+        self.control.start()
     }
 
     /// How many bytes of memory it has. (Had, if it is terminated.)
     #[expect(clippy::len_without_is_empty, reason = "pages are never empty")]
     pub fn len(&self) -> usize {
-        self.control.len
+        self.control.len()
     }
 
     /// All of its memory, as a buffer: for who runs it, and loads its program, since while somebody is inside the memory stays.
     pub fn memory(&self) -> ReadWriteProcessBuffer {
-        ReadWriteProcessBuffer::new(&self.control, 0, self.control.len)
+        ReadWriteProcessBuffer::new(&self.control, 0, self.control.len())
     }
 
     /// The offset and the length, if it lives and they lie in its memory.
@@ -226,7 +93,7 @@ impl Guest {
         if !self.is_alive() {
             return Err(Error::NoSuchApp);
         }
-        match within(range, self.control.len) {
+        match within(range, self.control.len()) {
             Some(bytes) => Ok(bytes),
             // A range of nothing may lie anywhere.
             None if range.end_bound() != Bound::Unbounded
@@ -341,7 +208,7 @@ impl Guest {
     /// counts as a guest until they are through: where there are as many guests as may be, one such life is passed over, and more are
     /// [`Error::LimitExceeded`]. One that has ended, and whose memory is given back, has left its place to others.
     pub fn restart(&mut self, pages: MmapMut) -> core::result::Result<(), (MmapMut, Error)> {
-        match admit_again(&self.control, self.limits, pages.len()) {
+        match self.admit_next(pages.len()) {
             Ok((table, place)) => {
                 // What was here is dropped, and ends.
                 *self = Self::new(Control::new(pages, place), table, self.limits);
@@ -349,6 +216,19 @@ impl Guest {
             }
             Err(error) => Err((pages, error)),
         }
+    }
+
+    /// What the next life takes. This one, which is to end, is passed over if it is counted.
+    fn admit_next(&self, len: usize) -> Result<(Table, Place)> {
+        let guests = self.control.guests();
+        if self.control.is_counted() {
+            let admitted = admit(guests, self.limits.beside_one(), len)?;
+            // It is claimed before it is counted no more: who was let in beside one that was there no more finds that here.
+            if self.control.is_counted() {
+                return Ok(admitted);
+            }
+        }
+        admit(guests, self.limits, len)
     }
 }
 
@@ -361,6 +241,6 @@ impl Drop for Guest {
 impl fmt::Debug for Guest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.is_alive() { "" } else { ", terminated" };
-        write!(f, "Guest({}: {:p}, {} bytes{state})", self.id(), self.control.start, self.control.len)
+        write!(f, "Guest({}: {:p}, {} bytes{state})", self.id(), self.control.start(), self.control.len())
     }
 }

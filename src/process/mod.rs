@@ -121,10 +121,12 @@
 
 mod access;
 mod buffer;
+mod control;
 mod entry;
 mod error;
 mod guest;
 mod host;
+mod limits;
 mod slice;
 mod table;
 
@@ -137,9 +139,11 @@ pub use buffer::{
     ReadOnlyProcessBuffer, ReadOnlyProcessBufferRef, ReadWriteProcessBuffer, ReadWriteProcessBufferRef,
     ReadableProcessBuffer, WriteableProcessBuffer,
 };
+pub use control::GuestId;
 pub use error::{Error, Result};
-pub use guest::{Guest, GuestId};
-pub use host::{GuestLimits, Host};
+pub use guest::Guest;
+pub use host::Host;
+pub use limits::GuestLimits;
 #[cfg(feature = "std")]
 #[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use slice::ProcessCursor;
