@@ -10,6 +10,7 @@
 
 use crate::os;
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,8 +24,8 @@ pub(crate) struct LifeLock<T> {
 // thread, for which it is `Send`.
 unsafe impl<T: Send> Sync for LifeLock<T> {}
 
-/// What is behind the lock, held by this thread until dropped.
-pub(crate) struct Open<'a, T>(&'a LifeLock<T>);
+/// What is behind the lock, held by this thread until dropped: to be lent to others as `&mut T` is.
+pub(crate) struct Open<'a, T>(&'a LifeLock<T>, PhantomData<&'a mut T>);
 
 impl<T> LifeLock<T> {
     pub(crate) const fn new(value: T) -> Self {
@@ -49,7 +50,7 @@ impl<T> LifeLock<T> {
                 }
             }
         };
-        (Open(self), deserted)
+        (Open(self, PhantomData), deserted)
     }
 
     #[cfg(test)]

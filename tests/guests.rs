@@ -315,6 +315,32 @@ fn limits_hold() {
     assert_eq!(host.guest(pages(1)).unwrap().allow_read_only(0, 0..0).unwrap_err(), Error::LimitExceeded);
 }
 
+/// Rule: limits of guests. One that has ended, and whose memory is given back, begins anew where there is room for one.
+#[test]
+fn one_that_has_ended_needs_room_to_begin_anew() {
+    let host = Host::with_limits(GuestLimits::new().guests(1));
+    let pages = || Pages::new(1).unwrap();
+    let mut one = host.guest(pages()).unwrap();
+    one.terminate();
+    let mut other = host.guest(pages()).unwrap();
+    assert_eq!(one.restart(pages()).unwrap_err().1, Error::LimitExceeded);
+    assert_eq!((host.guests(), one.is_alive()), (1, false));
+    other.restart(pages()).unwrap();
+    drop(other);
+    one.restart(pages()).unwrap();
+    assert_eq!((host.guests(), one.is_alive()), (1, true));
+    // Ended, and somebody is still inside: it counts, and is passed over.
+    let memory = one.memory();
+    memory
+        .enter(|_| {
+            one.terminate();
+            one.restart(pages()).unwrap();
+            assert_eq!((host.guests(), one.is_alive()), (2, true));
+        })
+        .unwrap();
+    assert_eq!(host.guests(), 1);
+}
+
 #[test]
 fn errors_say_what_and_become_those_of_the_crate() {
     let all = [

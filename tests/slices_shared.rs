@@ -112,6 +112,10 @@ fn memory_that_is_taken_away_ends_nothing() {
     assert_eq!(slice.copy_to_slice_or_err(&mut copy), Err(Error::MemoryGone));
     assert_eq!((&copy[..10], &copy[10..]), (&[7; 10][..], &[1; 30][..]));
     assert_eq!(slice.to_vec(), expected);
+    assert_eq!(slice.to_vec_or_err(), Err(Error::MemoryGone));
+    assert_eq!(slice[..10].to_vec_or_err(), Ok(vec![7; 10]));
+    // What lies behind counts as gone to the end of a copy.
+    assert_eq!((all.to_vec()[2 * size], all.bytes().nth(2 * size), all.find(0)), (0, Some(7), Some(size)));
     assert_eq!(slice.bytes().collect::<Vec<_>>(), expected);
     assert_eq!((slice.find(0), slice.find(9)), (Some(10), None));
     assert!(slice.equals(&expected) && slice.compare(&[7; 40]).is_lt());
@@ -141,6 +145,26 @@ fn memory_that_is_taken_away_ends_nothing() {
 
     area.protect(1, 1, Protection::READ_WRITE);
     assert!(all[size..].equals(&vec![7; 2 * size]), "nothing was written to what was gone, or behind");
+}
+
+/// Trap: a safe call that ends the program on bad input, here a length for which there is no memory.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_slice_too_long_to_be_copied_is_an_error() {
+    if fault::install().is_err() || !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        return skipped(
+            "a_slice_too_long_to_be_copied_is_an_error",
+            "no copies of our own that survive a fault",
+        );
+    }
+    let Ok(pages) = folio::MmapOptions::new(1 << 44).map_none() else {
+        return skipped("a_slice_too_long_to_be_copied_is_an_error", "too little address space");
+    };
+    // SAFETY: pages to which nobody has references, and which cannot be read; the handler is installed.
+    let slice = unsafe { ReadableProcessSlice::from_raw_parts(pages.as_ptr(), pages.len()) };
+    // (Who promises any amount finds out later that there is nothing to be copied.)
+    let error = slice.to_vec_or_err().unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory | Error::MemoryGone), "{error}");
 }
 
 /// What cannot be written to, and can be read.

@@ -118,7 +118,7 @@ pub(super) unsafe fn word<T: Word>(place: *mut u8, access: Access) -> Result<T, 
 #[cfg_attr(not(test), allow(dead_code, reason = "some processors have use for it"))]
 mod volatile {
     use crate::os::copying::Access;
-    use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+    use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence};
 
     const WORD: usize = size_of::<usize>();
 
@@ -181,7 +181,14 @@ mod volatile {
                 }
             };
             let found = match $access {
-                Access::Load => word.load(Ordering::SeqCst),
+                // Memory that can only be read may be read so, and by no other load (`core::sync::atomic`). Between the fences it is as
+                // sequentially consistent as the other accesses.
+                Access::Load => {
+                    fence(Ordering::SeqCst);
+                    let found = word.load(Ordering::Relaxed);
+                    fence(Ordering::Acquire);
+                    found
+                }
                 Access::Swap(value) => word.swap(of(value), Ordering::SeqCst),
                 Access::Add(value) => word.fetch_add(of(value), Ordering::SeqCst),
                 Access::Exchange(old, new) => {
@@ -251,6 +258,18 @@ mod tests {
             assert_eq!(access(Access::Exchange(7, 9)), 7);
             assert_eq!(access(Access::Load), 9);
             assert_eq!((words[0], words[2]), (usize::MAX, usize::MAX));
+        }
+    }
+
+    /// A load writes nothing, not even what is there already.
+    #[test]
+    fn volatile_words_are_loaded_from_what_can_only_be_read() {
+        static WORD: usize = usize::MAX;
+        for size in [1, 2, 4, size_of::<usize>()] {
+            let place = (&raw const WORD).cast::<u8>().cast_mut();
+            // SAFETY: a word that is there for ever, to be read.
+            let word = unsafe { volatile::word(place, size, Access::Load) };
+            assert_eq!(word, usize::MAX >> (usize::BITS as usize - 8 * size));
         }
     }
 }

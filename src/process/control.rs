@@ -102,9 +102,14 @@ impl Control {
         self.len
     }
 
-    /// Where the host counts it.
+    /// Where the host counts it, as long as it does.
     pub(super) fn guests(&self) -> &Arc<AtomicUsize> {
         &self.guests
+    }
+
+    /// Whether it still counts as a guest: its memory is not being given back yet.
+    pub(super) fn is_counted(&self) -> bool {
+        !self.entry.is_claimed()
     }
 
     #[inline]

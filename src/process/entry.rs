@@ -81,6 +81,11 @@ impl Entry {
     pub(super) fn is_over(&self) -> bool {
         self.state.load(Ordering::Acquire) & OVER != 0
     }
+
+    /// Whether somebody gives, or has given, the memory back.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.state.load(Ordering::Acquire) & CLAIMED != 0
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -94,7 +99,8 @@ mod tests {
         assert!(!entry.leave());
         assert!(!entry.end() && !entry.end());
         assert_eq!(entry.enter(), Entered::Over);
-        assert!(entry.leave());
+        assert!(!entry.is_claimed());
+        assert!(entry.leave() && entry.is_claimed());
         assert!(!entry.end());
         assert_eq!((entry.enter(), entry.too_late_for_tests()), (Entered::Over, Entered::Over));
     }

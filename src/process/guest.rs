@@ -4,7 +4,7 @@ use super::buffer::{
     ReadOnlyProcessBuffer, ReadOnlyProcessBufferRef, ReadWriteProcessBuffer, ReadWriteProcessBufferRef,
 };
 use super::control::{Control, GuestId};
-use super::limits::{GuestLimits, admit};
+use super::limits::{GuestLimits, Place, admit};
 use super::slice::within;
 use super::table::{Table, Way};
 use super::{Error, Result};
@@ -214,9 +214,9 @@ impl Guest {
     ///
     /// The pages, and what [`Host::guest`](super::Host::guest) says; the guest goes on as it was. A life in which closures still run
     /// counts as a guest until they are through: where there are as many guests as may be, one such life is passed over, and more are
-    /// [`Error::LimitExceeded`].
+    /// [`Error::LimitExceeded`]. One that has ended, and whose memory is given back, has left its place to others.
     pub fn restart(&mut self, pages: MmapMut) -> core::result::Result<(), (MmapMut, Error)> {
-        match admit(self.control.guests(), self.limits.beside_one(), pages.len()) {
+        match self.admit_next(pages.len()) {
             Ok((table, place)) => {
                 // What was here is dropped, and ends.
                 *self = Self::new(Control::new(pages, place), table, self.limits);
@@ -224,6 +224,19 @@ impl Guest {
             }
             Err(error) => Err((pages, error)),
         }
+    }
+
+    /// What the next life takes. This one, which is to end, is passed over if it is counted.
+    fn admit_next(&self, len: usize) -> Result<(Table, Place)> {
+        let guests = self.control.guests();
+        if self.control.is_counted() {
+            let admitted = admit(guests, self.limits.beside_one(), len)?;
+            // It is claimed before it is counted no more: who was let in beside one that was there no more finds that here.
+            if self.control.is_counted() {
+                return Ok(admitted);
+            }
+        }
+        admit(guests, self.limits, len)
     }
 }
 

@@ -115,8 +115,9 @@
 //! to a slice is made so that it survives. Then
 //!
 //! - methods that give a `Result` give [`Error::MemoryGone`];
-//! - others, which have the shape that they have for slices, read zeroes for what is gone and behind it, and what they write there is
-//!   lost.
+//! - others, which have the shape that they have for slices, read zeroes for what is gone, and what they write there is lost. A copy ends
+//!   at the first byte that is gone: what lies behind it counts as gone, too, to the end of the copy (of the 64 bytes that
+//!   [`bytes`](ReadableProcessSlice::bytes) reads at once, or the 1,024 of comparisons and searches).
 //!
 //! Nothing panics, and nothing ends the program.
 //!
@@ -124,12 +125,14 @@
 //!
 //! It has a copy of the host, its guests and their memory, as far as pages are inherited. If another thread of the parent was inside of a
 //! guest's memory at that moment, that thread is not in the child and never leaves: the memory of this guest stays mapped there, though
-//! it is terminated. If one was just changing what a guest allows, the child finds that nothing is allowed.
+//! it is terminated. If one was just changing what a guest allows, or looking at it, the child finds that nothing is allowed.
 //!
 //! # Platforms
 //!
-//! All. On processors without [recoverable copies](crate::fault#platforms) of our own making, accesses are volatile ones, which memory
-//! that is taken away does not survive.
+//! All. On processors without [recoverable copies](crate::fault#platforms) of our own making, accesses are volatile ones, and atomic ones
+//! for words. A program does not survive memory that is taken away there. And where other threads *of this program* write at the same
+//! time, it is the compiler that makes nothing of it, as it does for device memory, rather than Rust's rules, which have no name for
+//! such copies.
 
 mod access;
 mod buffer;

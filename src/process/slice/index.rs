@@ -5,7 +5,7 @@ use core::fmt;
 use core::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 /// A position in a process slice, or a range of positions: `usize`, and whatever slices take as ranges. (Nobody else can implement it.)
-pub trait ProcessSliceIndex<S: ?Sized>: Sealed {
+pub trait ProcessSliceIndex<S: ProcessSlice + ?Sized>: Sealed {
     /// A byte, or a slice.
     type Output: ?Sized;
 

@@ -110,6 +110,9 @@ impl ReadableProcessSlice {
 
     /// A copy of all bytes, as by [`copy_to_slice`](Self::copy_to_slice): what can be looked at twice.
     ///
+    /// As every `Vec`, it ends the program where the allocator has no room. Where the process says how long the slice is, look at the
+    /// length before, or ask by [`to_vec_or_err`](Self::to_vec_or_err).
+    ///
     /// # Cost
     ///
     /// An allocation, and that of `memcpy`.
@@ -120,6 +123,36 @@ impl ReadableProcessSlice {
         // SAFETY: so many have just been written, and there is room for them.
         unsafe { copy.set_len(len) };
         copy
+    }
+
+    /// A copy of all bytes.
+    ///
+    /// # Cost
+    ///
+    /// As [`to_vec`](Self::to_vec).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] when the allocator has no room; [`Error::MemoryGone`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use folio::process::{Host, ReadableProcessBuffer};
+    /// # let guest = Host::new().guest(folio::Pages::new(1)?)?;
+    /// # let _before = guest.allow_read_only(0, 0..3)?;
+    /// let copy = guest.read_only(0).enter(|slice| slice.to_vec_or_err())??;
+    /// assert_eq!(copy, [0; 3]);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
+    pub fn to_vec_or_err(&self) -> Result<Vec<u8>> {
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(self.len()).map_err(|_| Error::OutOfMemory)?;
+        // SAFETY: bytes of the slice, which is borrowed; there is room for as many, which is the vector's own.
+        unsafe { access::copy(copy.as_mut_ptr(), self.as_ptr(), self.len()) }?;
+        // SAFETY: so many have just been written, and there is room for them.
+        unsafe { copy.set_len(self.len()) };
+        Ok(copy)
     }
 
     /// The values of all bytes, one after the other, each read once, 64 at a time. (What is [gone](crate::process#memory-that-is-taken-away)
