@@ -147,6 +147,18 @@ fn publish(inner: &Arc<Inner>, drafts: &mut [CodeDraft]) -> Result<()> {
                 unsafe { flush(draft.room.code(), draft.room.len) }.map_err(failed)?;
             }
         }
+        Area::Toggle(area) if matches!(drafts, [CodeDraft { bytes: Bytes::There(_), .. }]) => {
+            for draft in drafts.iter_mut() {
+                let book = &mut state.pages;
+                let pages = draft.room.pages();
+                let done = area.close(book, &pages);
+                if done.is_err() {
+                    draft.reopen(area, book);
+                }
+                done.map_err(failed)?;
+                book.publish(pages);
+            }
+        }
         Area::Toggle(area) => {
             let pages: BTreeSet<usize> = drafts.iter().flat_map(|draft| draft.room.pages()).collect();
             let writes: Vec<Write<'_>> = drafts

@@ -125,7 +125,7 @@ impl CodePiece {
                 if alone {
                     book.withdraw(pages.clone());
                 }
-                let done = area.write(book, &pages.clone().collect(), &[Write { start, bytes }]);
+                let done = area.rewrite(book, pages.clone(), &Write { start, bytes });
                 if alone {
                     book.publish(pages);
                 }

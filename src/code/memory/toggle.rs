@@ -195,12 +195,16 @@ impl Toggle {
             }
             self.swing(book, &mut runs)
         });
-        for copy in runs.iter().filter_map(|run| run.copy) {
-            // SAFETY: copies that nobody was told of.
-            if let Err(failure) = unsafe { os::unmap(copy) } {
-                allocation::give_up(copy, failure);
-            }
-        }
+        drop_copies(&runs);
+        done
+    }
+
+    /// As [`write`](Self::write), of pages side by side that are all published in part, or none of them.
+    pub(super) fn rewrite(&self, book: &mut Book, pages: Range<usize>, write: &Write<'_>) -> Tried<()> {
+        let mut runs = [self.run(book, pages)?];
+        self.fill(&runs, write);
+        let done = self.swing(book, &mut runs);
+        drop_copies(&runs);
         done
     }
 
@@ -258,21 +262,28 @@ impl Toggle {
         }
     }
 
+    /// Lets pages be executed that were written to where they are, and that hold no published code.
+    pub(super) fn close(&self, book: &mut Book, pages: &Range<usize>) -> Tried<()> {
+        let there = self.at(pages)?;
+        // SAFETY: pages that can be read.
+        unsafe { flush(self.place(pages.start.saturating_mul(page::size())), there.len()) }?;
+        // Before: of what fails, some may be changed.
+        book.each(pages.clone(), |page| page.grants = Grants::Executing);
+        // SAFETY: pages of the area, in which no code is published, and which their draft's owner has lent.
+        unsafe { os::let_execute(there, self.only_targets) }
+    }
+
     /// Lets what was written be executed: in the place of what was there.
     fn swing(&self, book: &mut Book, runs: &mut [Run]) -> Tried<()> {
         for run in &*runs {
-            let pages = match run.copy {
-                Some(copy) => copy,
-                None => self.at(&run.pages)?,
+            let Some(copy) = run.copy else {
+                self.close(book, &run.pages)?;
+                continue;
             };
             // SAFETY: pages that can be read.
-            unsafe { flush(run.place, pages.len()) }?;
-            if run.copy.is_none() {
-                // Before: of what fails, some may be changed.
-                book.each(run.pages.clone(), |page| page.grants = Grants::Executing);
-            }
+            unsafe { flush(run.place, copy.len()) }?;
             // SAFETY: as in `fill`.
-            unsafe { os::let_execute(pages, self.only_targets) }?;
+            unsafe { os::let_execute(copy, self.only_targets) }?;
         }
         for run in runs {
             let Some(copy) = run.copy else { continue };
@@ -292,6 +303,16 @@ impl Toggle {
             unsafe { flush(self.place(run.pages.start.saturating_mul(page::size())), there.len()) }?;
         }
         Ok(())
+    }
+}
+
+/// Of those that did not take the place of what they are copies of.
+fn drop_copies(runs: &[Run]) {
+    for copy in runs.iter().filter_map(|run| run.copy) {
+        // SAFETY: copies that nobody was told of.
+        if let Err(failure) = unsafe { os::unmap(copy) } {
+            allocation::give_up(copy, failure);
+        }
     }
 }
 
