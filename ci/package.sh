@@ -8,12 +8,12 @@ rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache,index}/-* "$CARGO_TARGE
 CARGO_TARGET_DIR="$CARGO_TARGET_DIR/packages" cargo package --quiet --allow-dirty -p folio -p folio-cli
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp -r Cargo.toml src README.md "$work"
+cp -r Cargo.toml src examples README.md "$work"
 cd "$work"
 # The library alone: what the other members need must not raise its dependencies.
 sed -i 's/^members = .*/members = ["."]/' Cargo.toml
 export RUSTC_BOOTSTRAP=1
 cargo -Zdirect-minimal-versions generate-lockfile
-CARGO_TARGET_DIR="$CARGO_TARGET_DIR/minimal" cargo check --quiet -p folio
+CARGO_TARGET_DIR="$CARGO_TARGET_DIR/minimal" cargo check --quiet -p folio --features allow_exec,zerocopy,serde
 CARGO_TARGET_DIR="$CARGO_TARGET_DIR/minimal" cargo check --quiet -p folio --no-default-features
 echo "package: clean"
