@@ -53,8 +53,14 @@ const MAP: libc::c_long = libc::SYS_mmap;
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 const MAP: libc::c_long = libc::SYS_mmap2;
 
+// libc leaves it out there (`<asm/unistd.h>`).
+#[cfg(target_arch = "powerpc64")]
+const PKEY_PROTECT: libc::c_long = 386;
+#[cfg(not(target_arch = "powerpc64"))]
+const PKEY_PROTECT: libc::c_long = libc::SYS_pkey_mprotect;
+
 fn forbid_execution(answer: Answer) {
-    forbid(&[MAP, libc::SYS_mprotect, libc::SYS_pkey_mprotect], 2, libc::PROT_EXEC as u32, answer);
+    forbid(&[MAP, libc::SYS_mprotect, PKEY_PROTECT], 2, libc::PROT_EXEC as u32, answer);
 }
 
 fn in_child(test: &str, body: impl FnOnce()) {
