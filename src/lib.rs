@@ -82,7 +82,7 @@
 //! - `allow_exec`: all that executes: pages that can be executed (`MmapExec`, `Pages::make_exec`, `MmapOptions::map_exec`), flushes of
 //!   the instruction cache. Off by default. ([`protect`] and [`alloc()`] take any [`Protection`] with and without it: what they
 //!   make, no safe code can execute or write to.)
-//! - `deny_xw` (default): pages that can be written and executed at once cannot be spelled in types. Nothing without `allow_exec`.
+//! - `deny_xw` (default): pages that can be written and executed at once cannot be spelled in types, nor the strategies of `CodeMemory` that have such. Nothing without `allow_exec`.
 //!   With `default-features = false` and without it, there are `MmapExecMut`, `Pages::make_exec_mut` and
 //!   `MmapOptions::map_exec_mut`, which are `unsafe`. It takes something away, and Cargo unites the features that crates of a program
 //!   ask for: a library cannot rely on its being off.

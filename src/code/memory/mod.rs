@@ -57,7 +57,7 @@ use toggle::Toggle;
 /// | publish | none | 2; on Linux 4 if it shares a page with what is published; 1 if of whole pages | none |
 /// | patch | none | 4 on Linux, 2 elsewhere | none |
 ///
-/// And the flush with publishing and patching. On Linux, making the area also takes the four calls to read a file of `/proc`, and where it says that this
+/// And the flush with publishing and patching. On Linux, making the area also takes the four calls to read a file of `/proc` (`Dual`: two), and where it says that this
 /// thread's system calls are filtered (seccomp), a child process that tries first, which takes as long as a `fork` does: see
 /// [`CodeOptions::without_trial`].
 ///
@@ -209,6 +209,15 @@ impl CodeMemory {
     /// # Errors
     ///
     /// As [`draft`](Self::draft), and [`ErrorKind::InvalidInput`]: `align` is no power of two, or more than a page.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let code = folio::CodeMemory::new(1 << 16)?;
+    /// let draft = code.draft_aligned(100, 64)?;
+    /// assert_eq!(draft.address().addr() % 64, 0);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn draft_aligned(&self, len: usize, align: usize) -> Result<CodeDraft> {
         let failed = |failure: Failure| failure.during(Operation::Allocate, Some(self.inner.range()), None);
         if !align.is_power_of_two() || align > page::size() {
@@ -248,6 +257,16 @@ impl CodeMemory {
     /// # Panics
     ///
     /// Never. Drafts of another area are an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let code = folio::CodeMemory::new(1 << 16)?;
+    /// let drafts = vec![code.draft(40)?, code.draft(200)?];
+    /// let pieces = code.publish(drafts)?;
+    /// assert_eq!((pieces.len(), code.usage().pieces), (2, 2));
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     #[expect(
         clippy::result_large_err,
         reason = "what was to be published comes back, and nothing is allocated for that"
@@ -269,6 +288,15 @@ impl CodeMemory {
     /// # Errors
     ///
     /// [`ErrorKind::System`], [`ErrorKind::Exhausted`]: the system refused one; those before it are given back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let code = folio::CodeMemory::new(1 << 16)?;
+    /// drop(code.draft(1 << 15)?.publish()?);
+    /// println!("{} bytes given back", code.trim()?);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn trim(&self) -> Result<usize> {
         let failed = |failure: Failure| failure.during(Operation::Decommit, Some(self.inner.range()), None);
         self.inner.may_write().map_err(failed)?;
@@ -313,6 +341,17 @@ impl CodeMemory {
     /// # Cost
     ///
     /// A look at what is counted anyway.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let code = folio::CodeMemory::new(1 << 16)?;
+    /// let piece = code.draft(100)?.publish()?;
+    /// let usage = code.usage();
+    /// assert_eq!(usage.free() + usage.used, usage.capacity);
+    /// assert!(usage.used >= 100 && usage.pieces == 1 && usage.fragmentation() == 0.0);
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub fn usage(&self) -> CodeUsage {
         let state = self.inner.state();
         let pieces = &state.pieces;

@@ -91,6 +91,16 @@ impl CodePiece {
     ///   instructions of certain kinds only, which are written at once. (On x86, a patch of bytes within one word is seen old or new as a
     ///   whole; on aarch64 only `B`, `BL`, `BRK`, `NOP`, `ISB`, `SVC`, `HVC` and `SMC` may be replaced by each other: manual B2.2.5.)
     /// - With [`CodeStrategy::Toggle`](super::CodeStrategy::Toggle) on other systems than Linux, nobody executes any of the piece meanwhile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let code = folio::CodeMemory::new(1 << 16)?;
+    /// let piece = code.draft(16)?.publish()?;
+    /// // SAFETY: nobody executes it.
+    /// unsafe { piece.patch(8, &[0x90; 4])? };
+    /// # Ok::<(), folio::Error>(())
+    /// ```
     pub unsafe fn patch(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         let failed = |failure: Failure| failure.during(Operation::Patch, self.room.range(), None);
         if offset.checked_add(bytes.len()).is_none_or(|end| end > self.room.len) {

@@ -12,6 +12,9 @@ use rustix::fd::AsRawFd;
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
+#[cfg(test)]
+mod tests;
+
 /// Zeroed memory, which is there once it is touched: readable and executable at the place, readable and writable where the system
 /// likes.
 ///
@@ -66,7 +69,7 @@ fn promises_no_more_than_it_has() -> bool {
 }
 
 /// `promised`: no flags, or `MAP_NORESERVE`.
-pub(super) fn by_copy(len: PageLen, place: Place, promised: MapFlags) -> Result<Twice, Failure> {
+fn by_copy(len: PageLen, place: Place, promised: MapFlags) -> Result<Twice, Failure> {
     let (there, how) = match place {
         Place::Anywhere => (0, MapFlags::empty()),
         Place::At(first) => (first, super::change::FIXED_NOREPLACE),
